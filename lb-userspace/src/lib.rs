@@ -1,0 +1,8 @@
+//! Weir's controller: from service registries to the maps of the packet path.
+//!
+//! `sources → desired state → plan → data plane`: every arrow is a type in this crate, and each can be run alone.
+
+pub mod config;
+pub mod nexthop;
+pub mod source;
+pub mod vip;

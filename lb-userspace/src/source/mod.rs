@@ -1,0 +1,90 @@
+//! Registries as Weir sees them: each publishes whole snapshots of endpoints, and says when it cannot.
+//!
+//! A source never publishes deltas and never decides what becomes of traffic: it reports what the registry says.
+//! What an empty or a vanished answer means is decided in one place, when the desired state is made.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+/// One endpoint as a registry names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The registry's own identity of it, unique within the service.
+    pub id: String,
+    /// Where it listens. Never an IPv4-mapped IPv6 address.
+    pub address: IpAddr,
+    /// The port it listens on, never 0.
+    pub port: u16,
+    /// Its share of new flows, relative to the service's other endpoints; 0 takes no new flows.
+    pub weight: u16,
+    /// The failure domain it is in, when the registry knows.
+    pub zone: Option<String>,
+}
+
+/// Everything a registry said at one moment: its services by name, and the endpoints of each.
+///
+/// A service the registry knows but which has no endpoints is present and empty; one it does not know is absent.
+pub type Snapshot = BTreeMap<String, Vec<Endpoint>>;
+
+/// What a source tells the controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    /// The name of the registry in the configuration.
+    pub registry: Arc<str>,
+    /// What it said.
+    pub report: Report,
+}
+
+/// A snapshot, or the reason why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// The whole of what the registry holds now; every earlier problem is over.
+    Snapshot(Snapshot),
+    /// The registry could not be read or understood. The last good snapshot stands. The text is for a person: what
+    /// was tried, what was found, what to do.
+    Problem(String),
+}
+
+/// The sending side that a source is given.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    registry: Arc<str>,
+    updates: mpsc::Sender<Update>,
+}
+
+impl Publisher {
+    /// A publisher for the registry called `registry`. The channel is bounded by whoever made it.
+    pub fn new(registry: &str, updates: mpsc::Sender<Update>) -> Self {
+        Self { registry: registry.into(), updates }
+    }
+
+    /// Publishes everything the registry holds. Returns `false` when nobody listens any more: the source should end.
+    pub async fn snapshot(&self, snapshot: Snapshot) -> bool {
+        self.send(Report::Snapshot(snapshot)).await
+    }
+
+    /// Says why the registry cannot be read. Returns `false` when nobody listens any more.
+    pub async fn problem(&self, problem: impl Into<String> + Send) -> bool {
+        self.send(Report::Problem(problem.into())).await
+    }
+
+    async fn send(&self, report: Report) -> bool {
+        self.updates.send(Update { registry: Arc::clone(&self.registry), report }).await.is_ok()
+    }
+}
+
+/// A registry that can be followed.
+pub trait Source: Send + 'static {
+    /// What it is and where, for logs and `weir status`: `file services.d`, `consul http://127.0.0.1:8500`.
+    fn describe(&self) -> String;
+
+    /// Follows the registry until nobody listens: publishes a first report at once (a snapshot or a problem), then
+    /// one whenever what the registry holds has changed, and a problem when it cannot be read. Waits between failed
+    /// tries, longer each time up to a bound. Never ends by itself and never panics on what a registry says.
+    fn follow(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
