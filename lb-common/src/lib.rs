@@ -1,1 +1,28 @@
-//! To come.
+//! What Weir's kernel and userspace share: the ABI of the maps, and the packet path as pure functions.
+//!
+//! [`decide()`] takes a packet, the tables and a clock, rewrites the packet and returns a [`Verdict`]. It does no I/O:
+//! the BPF crate gives it a frame and the maps, the host gives it a slice and [`host::HostTables`]. So the same code
+//! is unit-tested, property-tested and run against the kernel packet by packet.
+#![cfg_attr(target_arch = "bpf", no_std)]
+
+pub mod abi;
+pub mod address;
+pub mod checksum;
+pub mod decide;
+pub mod gcra;
+pub mod hash;
+#[cfg(not(target_arch = "bpf"))]
+pub mod host;
+pub mod nat;
+pub mod packet;
+pub mod parse;
+pub mod refusal;
+pub mod tables;
+pub mod verdict;
+
+pub use address::Address;
+pub use decide::{decide, observe_egress};
+pub use packet::Packet;
+pub use refusal::Refusal;
+pub use tables::Tables;
+pub use verdict::Verdict;

@@ -1,4 +1,59 @@
+//! Weir's programs in the kernel: context in, `lb_common` decides, verdict out.
+//!
+//! The crate holds the maps and the only `unsafe` of the packet path: `frame` for packets, `tables` for maps.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
+
+mod frame;
+mod tables;
+mod trace;
+
+use aya_ebpf::bindings::tcx_action_base::TCX_NEXT;
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use lb_common::Verdict;
+use lb_common::refusal::Action;
+
+use crate::frame::Frame;
+use crate::tables::Maps;
+
+/// The packet path, on every attached device's ingress.
+#[xdp]
+pub fn weir_xdp(ctx: XdpContext) -> u32 {
+    let ingress = tables::ingress(&ctx);
+    let verdict = lb_common::decide(&mut Frame::of_xdp(&ctx), &Maps::of(&ctx), ingress);
+    trace::verdict(&ctx, verdict);
+    match verdict {
+        Verdict::Transmit { ifindex } if ifindex == ingress => XDP_TX,
+        Verdict::Transmit { ifindex } => tables::redirect(ifindex),
+        Verdict::Stack => XDP_PASS,
+        Verdict::Refused(refusal) => match refusal.action() {
+            Action::Pass => XDP_PASS,
+            Action::Drop => XDP_DROP,
+        },
+    }
+}
+
+/// Notes flows that start on this host, on every attached device's egress. Never changes a packet.
+#[classifier]
+pub fn weir_egress(ctx: TcContext) -> i32 {
+    // What came in by an attached device was seen there, and may have been translated since.
+    if !tables::was_seen(&ctx) {
+        lb_common::observe_egress(&Frame::of_skb(&ctx), &Maps::of(&ctx));
+    }
+    TCX_NEXT
+}
+
+#[cfg(not(test))]
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// Some helpers are for programs under the GPL alone; "Dual MIT/GPL" is what the kernel's list knows
+/// (include/linux/license.h).
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,45 @@
+//! Backends as the packet path needs them.
+
+use crate::Address;
+
+/// One backend of one service: what its packets are rewritten to, and the way out. One cache line.
+#[repr(C, align(64))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backend {
+    /// Its address, of the same family as the VIP.
+    pub address: Address,
+    /// Its port, in network byte order as it lies in memory.
+    pub port: u16,
+    /// How its packets leave: [`Delivery`].
+    ///
+    /// When the way out changes, it is set to [`Delivery::STACK`] first and to what it shall be last, so that nobody
+    /// sends with one way's device and another's Ethernet addresses.
+    pub delivery: u16,
+    /// The device to send from, for [`Delivery::DEVICE`].
+    pub ifindex: u32,
+    /// The largest layer-3 packet the way takes, in bytes, for [`Delivery::DEVICE`].
+    pub mtu: u32,
+    /// The next hop's Ethernet address, for [`Delivery::DEVICE`].
+    pub mac_destination: [u8; 6],
+    /// The device's own, for [`Delivery::DEVICE`].
+    pub mac_source: [u8; 6],
+    /// The service it serves.
+    pub service: u32,
+    /// Always zero.
+    pub pad: [u32; 4],
+}
+
+/// Values of [`Backend::delivery`].
+pub struct Delivery;
+
+impl Delivery {
+    /// No such backend: the id was never given, or was taken back.
+    pub const NONE: u16 = 0;
+    /// The rewritten packet is handed to the host's stack, which routes it.
+    pub const STACK: u16 = 1;
+    /// The packet is sent from XDP.
+    pub const DEVICE: u16 = 2;
+}
+
+const _: () = assert!(size_of::<Backend>() == 64);
+const _: () = assert!(core::mem::offset_of!(Backend, pad) == 44);

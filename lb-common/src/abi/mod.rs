@@ -1,0 +1,92 @@
+//! What lies in the maps: keys and values shared by the kernel's side and the controller's.
+//!
+//! Every layout is asserted at compile time, padding is named, and nothing here has a niche or an invalid bit pattern.
+
+mod backend;
+mod counters;
+mod device;
+mod endpoint;
+mod flow;
+mod limit;
+mod service;
+mod slot;
+
+pub use backend::{Backend, Delivery};
+pub use counters::{LimitCount, Traffic};
+pub use device::DeviceFlags;
+pub use endpoint::Endpoint;
+pub use flow::{FlowKey, FlowOwner};
+pub use limit::{BucketCell, Limit, LimitScope, LimitUnit, SourceKey};
+pub use service::{MAX_LIMITS, Service, ServiceFlags, Table, VipKey};
+pub use slot::Slot;
+
+/// The names of the maps, as the object file has them.
+pub mod map {
+    /// [`VipKey`](super::VipKey) → service id.
+    pub const VIPS: &str = "VIPS";
+    /// Service id → [`Service`](super::Service).
+    pub const SERVICES: &str = "SERVICES";
+    /// Slot index → [`Slot`](super::Slot); every service's table is a run of it.
+    pub const SLOTS: &str = "SLOTS";
+    /// Backend id → [`Backend`](super::Backend).
+    pub const BACKENDS: &str = "BACKENDS";
+    /// Where a backend listens → [`Endpoint`](super::Endpoint).
+    pub const ENDPOINTS: &str = "ENDPOINTS";
+    /// [`FlowKey`](super::FlowKey) → [`FlowOwner`](super::FlowOwner), for the flows that the tables do not explain.
+    pub const FLOWS: &str = "FLOWS";
+    /// Limit id → [`Limit`](super::Limit).
+    pub const LIMITS: &str = "LIMITS";
+    /// Limit id → [`BucketCell`](super::BucketCell), for limits per service.
+    pub const SERVICE_BUCKETS: &str = "SERVICE_BUCKETS";
+    /// [`SourceKey`](super::SourceKey) → bucket, for limits per source.
+    pub const SOURCE_BUCKETS: &str = "SOURCE_BUCKETS";
+    /// Index of a device → [`DeviceFlags`](super::DeviceFlags).
+    pub const DEVICES: &str = "DEVICES";
+    /// Service id → [`Traffic`](super::Traffic), per CPU.
+    pub const SERVICE_TRAFFIC: &str = "SERVICE_TRAFFIC";
+    /// Backend id → [`Traffic`](super::Traffic), per CPU.
+    pub const BACKEND_TRAFFIC: &str = "BACKEND_TRAFFIC";
+    /// Limit id → [`LimitCount`](super::LimitCount), per CPU.
+    pub const LIMIT_COUNTS: &str = "LIMIT_COUNTS";
+    /// [`Refusal`](crate::Refusal) index → packets, per CPU.
+    pub const REFUSALS: &str = "REFUSALS";
+}
+
+/// The names of the programs, as the object file has them and the kernel shows them.
+pub mod program {
+    /// The packet path, on every attached device's ingress.
+    pub const XDP: &str = "weir_xdp";
+    /// Notes flows that start on this host, on every attached device's egress.
+    pub const EGRESS: &str = "weir_egress";
+}
+
+#[cfg(feature = "user")]
+mod pod {
+    #![expect(unsafe_code, reason = "aya::Pod promises that any bit pattern is a value; see the layouts above")]
+    macro_rules! pod {
+        ($($t:ty),* $(,)?) => { $(
+            // SAFETY: `repr(C)` or `repr(transparent)`, integers only, padding named: every bit pattern is a value.
+            unsafe impl aya::Pod for $t {}
+        )* };
+    }
+    pod!(
+        super::Backend,
+        super::BucketCell,
+        super::Endpoint,
+        super::FlowKey,
+        super::FlowOwner,
+        super::Limit,
+        super::LimitCount,
+        super::Service,
+        super::Slot,
+        super::SourceKey,
+        super::Traffic,
+        super::VipKey,
+    );
+}
+
+/// The names of the constants that the loader sets.
+pub mod constant {
+    /// Not 0: every verdict is logged. For debugging alone; with 0 the verifier removes the code.
+    pub const TRACE: &str = "TRACE";
+}

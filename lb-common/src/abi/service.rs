@@ -1,0 +1,93 @@
+//! Services: the VIP that finds one, and the head that says everything about it.
+
+use crate::Address;
+
+/// A transport endpoint: what a VIP is found by, and what a backend's replies are recognised by.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct VipKey {
+    /// Network address.
+    pub address: Address,
+    /// Port, in network byte order as it lies in memory.
+    pub port: u16,
+    /// IANA protocol number.
+    pub protocol: u8,
+    /// Always zero.
+    pub pad: u8,
+}
+
+impl VipKey {
+    /// A key from an address, a port as its bytes on the wire, and a protocol number.
+    #[inline(always)]
+    pub const fn new(address: Address, port: [u8; 2], protocol: u8) -> Self {
+        Self { address, port: u16::from_ne_bytes(port), protocol, pad: 0 }
+    }
+
+    /// The port's bytes on the wire.
+    #[inline(always)]
+    pub const fn port_bytes(&self) -> [u8; 2] {
+        self.port.to_ne_bytes()
+    }
+}
+
+/// How many limits a service may have.
+pub const MAX_LIMITS: usize = 4;
+
+/// A service's head.
+///
+/// Nothing but `table` and `flags` changes while packets can find it, and each is one aligned word: a new Maglev table
+/// is published by one store, and nobody sees half of it. A change of anything else gets a new head, under a new id.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Service {
+    /// The VIP, which replies are translated back to.
+    pub vip: VipKey,
+    /// [`ServiceFlags`].
+    pub flags: u32,
+    /// Where the Maglev table lies: [`Table::pack`].
+    pub table: u64,
+    /// What the flow hash starts from.
+    pub seed: u64,
+    /// Limit ids plus one, 0 ends the list. Limits per source come first: a packet that its source may not send must
+    /// not cost the others.
+    pub limits: [u32; MAX_LIMITS],
+    /// Always zero.
+    pub pad: u64,
+}
+
+/// Bits of [`Service::flags`].
+pub struct ServiceFlags;
+
+impl ServiceFlags {
+    /// A backend of this service also serves another one, so that a reply alone does not say whose it is: every flow
+    /// is remembered in `FLOWS`.
+    pub const REMEMBER_FLOWS: u32 = 1;
+}
+
+/// Where a Maglev table lies in `SLOTS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Table {
+    /// Index of its first slot.
+    pub base: u32,
+    /// Number of slots; 0 when the service has no backend.
+    pub len: u32,
+}
+
+impl Table {
+    /// Both in one word, to be stored at once.
+    #[inline(always)]
+    pub const fn pack(self) -> u64 {
+        (self.len as u64) << 32 | self.base as u64
+    }
+
+    /// The inverse of [`Self::pack`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    pub const fn unpack(word: u64) -> Self {
+        Self { base: word as u32, len: (word >> 32) as u32 }
+    }
+}
+
+const _: () = assert!(size_of::<VipKey>() == 20);
+const _: () = assert!(size_of::<Service>() == 64);
+const _: () = assert!(core::mem::offset_of!(Service, table) == 24);

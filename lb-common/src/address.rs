@@ -1,0 +1,101 @@
+//! Network addresses as the maps hold them.
+
+/// An IPv6 address, or an IPv4 address in its IPv4-mapped form (RFC 4291 §2.5.5.2), in network byte order.
+///
+/// One form for both families, so that every table exists once. Four words rather than sixteen bytes, so that keys
+/// and values are aligned for the JIT.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Address {
+    words: [u32; 4],
+}
+
+/// The third word of every IPv4-mapped address.
+const V4_MARK: u32 = 0x0000_ffff_u32.to_be();
+
+impl Address {
+    /// An IPv4 address from its bytes on the wire.
+    #[inline(always)]
+    pub const fn from_v4(bytes: [u8; 4]) -> Self {
+        Self { words: [0, 0, V4_MARK, u32::from_ne_bytes(bytes)] }
+    }
+
+    /// An IPv6 address from its bytes on the wire.
+    #[inline(always)]
+    pub const fn from_v6(b: [u8; 16]) -> Self {
+        Self {
+            words: [
+                u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
+                u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+                u32::from_ne_bytes([b[8], b[9], b[10], b[11]]),
+                u32::from_ne_bytes([b[12], b[13], b[14], b[15]]),
+            ],
+        }
+    }
+
+    /// Its four words, each in network byte order as it lies in memory.
+    #[inline(always)]
+    pub const fn words(&self) -> [u32; 4] {
+        self.words
+    }
+
+    /// The IPv4 address as bytes on the wire; meaningful when [`Self::is_v4`].
+    #[inline(always)]
+    pub const fn v4(&self) -> [u8; 4] {
+        self.words[3].to_ne_bytes()
+    }
+
+    /// The sixteen bytes on the wire.
+    #[inline(always)]
+    pub const fn v6(&self) -> [u8; 16] {
+        let [a, b, c, d] = self.words;
+        let (a, b, c, d) = (a.to_ne_bytes(), b.to_ne_bytes(), c.to_ne_bytes(), d.to_ne_bytes());
+        [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
+    }
+
+    /// Whether it is an IPv4 address.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        self.words[0] == 0 && self.words[1] == 0 && self.words[2] == V4_MARK
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+impl From<std::net::IpAddr> for Address {
+    fn from(address: std::net::IpAddr) -> Self {
+        match address {
+            std::net::IpAddr::V4(v4) => Self::from_v4(v4.octets()),
+            std::net::IpAddr::V6(v6) => Self::from_v6(v6.octets()),
+        }
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+impl From<Address> for std::net::IpAddr {
+    fn from(address: Address) -> Self {
+        if address.is_v4() { Self::from(address.v4()) } else { Self::from(address.v6()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    #[test]
+    fn round_trips_through_the_standard_types() {
+        for text in ["192.0.2.1", "0.0.0.0", "2001:db8::1", "::", "ff02::1"] {
+            let ip: IpAddr = text.parse().unwrap();
+            let address = Address::from(ip);
+            assert_eq!(IpAddr::from(address), ip);
+            assert_eq!(address.is_v4(), ip.is_ipv4());
+        }
+    }
+
+    #[test]
+    fn v4_lies_in_memory_as_on_the_wire() {
+        assert_eq!(Address::from_v4([192, 0, 2, 1]).v6()[12..], [192, 0, 2, 1]);
+        assert_eq!(Address::from_v4([192, 0, 2, 1]).v6()[10..12], [0xff, 0xff]);
+    }
+}

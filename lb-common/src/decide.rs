@@ -1,0 +1,246 @@
+//! A packet's way: `parse → find service → limits → choose backend → translate`.
+
+use crate::abi::{
+    Backend, Delivery, Endpoint, FlowKey, FlowOwner, LimitScope, Service, ServiceFlags, SourceKey, Table,
+};
+use crate::gcra::{self, Admission};
+use crate::hash;
+use crate::nat::{self, End};
+use crate::packet::Packet;
+use crate::parse::{Headers, parse};
+use crate::tables::{Direction, RouteQuery, Tables};
+use crate::{Address, Refusal, Verdict};
+
+/// Decides what becomes of a frame that came in by the device `ingress_ifindex`, and rewrites it accordingly.
+///
+/// A refused frame is as it came. Every refusal is counted here; what the verdict asks for is the caller's to do.
+#[inline(always)]
+pub fn decide<P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T, ingress_ifindex: u32) -> Verdict {
+    let verdict = match parse(packet) {
+        Ok(headers) => match tables.vip(&headers.destination) {
+            Some(id) => request(packet, tables, &headers, id),
+            None => match tables.endpoint(&headers.source) {
+                Some(endpoint) => reply(packet, tables, &headers, endpoint, ingress_ifindex),
+                None => Err(note_direct(tables, &headers)),
+            },
+        },
+        Err(refusal) => Err(refusal),
+    };
+    match verdict {
+        Ok(verdict) => verdict,
+        Err(refusal) => {
+            tables.count_refusal(refusal);
+            Verdict::Refused(refusal)
+        }
+    }
+}
+
+/// Looks at a frame that this host itself sends: when it goes to a backend's own address, its replies are not to be
+/// taken for a service's.
+#[inline(always)]
+pub fn observe_egress<P: Packet + ?Sized, T: Tables>(packet: &P, tables: &T) {
+    if let Ok(headers) = parse(packet) {
+        note_direct(tables, &headers);
+    }
+}
+
+/// A packet from a client to a VIP.
+#[inline(always)]
+fn request<P: Packet + ?Sized, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    headers: &Headers,
+    id: u32,
+) -> Result<Verdict, Refusal> {
+    let service = tables.service(id).ok_or(Refusal::NoBackend)?;
+    sound(headers)?;
+    admit(tables, service, headers)?;
+    let chosen =
+        choose(tables, service, headers.source.address, headers.source.port_bytes()).ok_or(Refusal::NoBackend)?;
+    let backend = tables.backend(chosen).ok_or(Refusal::NoBackend)?;
+    let verdict = match backend.delivery {
+        Delivery::NONE => return Err(Refusal::NoBackend),
+        Delivery::DEVICE if headers.length > backend.mtu => return Err(Refusal::TooBig),
+        Delivery::DEVICE => Verdict::Transmit { ifindex: backend.ifindex },
+        _ => Verdict::Stack,
+    };
+    remember(tables, service, headers, id, backend);
+    // The stack lowers the time to live of what it routes, and finds the next hop itself.
+    let transmit = verdict != Verdict::Stack;
+    nat::translate(packet, headers, End::Destination, backend.address, backend.port.to_ne_bytes(), transmit)
+        .ok_or(Refusal::Malformed)?;
+    if transmit {
+        nat::address_frame(packet, backend.mac_destination, backend.mac_source).ok_or(Refusal::Malformed)?;
+    }
+    tables.count_traffic(id, chosen, Direction::Request, headers.length);
+    Ok(verdict)
+}
+
+/// A packet from where a backend listens.
+#[inline(always)]
+fn reply<P: Packet + ?Sized, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    headers: &Headers,
+    endpoint: Endpoint,
+    ingress_ifindex: u32,
+) -> Result<Verdict, Refusal> {
+    let id = owner(tables, headers, endpoint).ok_or(Refusal::Direct)?;
+    let service = tables.service(id).ok_or(Refusal::Direct)?;
+    sound(headers)?;
+    let vip = service.vip;
+    let backend = if id == endpoint.service {
+        endpoint.backend
+    } else {
+        choose(tables, service, headers.destination.address, headers.destination.port_bytes())
+            .unwrap_or(endpoint.backend)
+    };
+    let route = tables.route(&RouteQuery {
+        source: vip.address,
+        destination: headers.destination.address,
+        ingress_ifindex,
+        length: u16::try_from(headers.length).unwrap_or(u16::MAX),
+        protocol: vip.protocol,
+    });
+    nat::translate(packet, headers, End::Source, vip.address, vip.port_bytes(), route.is_some())
+        .ok_or(Refusal::Malformed)?;
+    tables.count_traffic(id, backend, Direction::Reply, headers.length);
+    match route {
+        Some(route) => {
+            nat::address_frame(packet, route.mac_destination, route.mac_source).ok_or(Refusal::Malformed)?;
+            Ok(Verdict::Transmit { ifindex: route.ifindex })
+        }
+        None => Ok(Verdict::Stack),
+    }
+}
+
+/// What every packet must be before it is translated.
+#[inline(always)]
+fn sound(headers: &Headers) -> Result<(), Refusal> {
+    if headers.fragment {
+        Err(Refusal::Fragment)
+    } else if !headers.well_formed {
+        Err(Refusal::Malformed)
+    } else if headers.ttl <= 1 {
+        Err(Refusal::TtlExpired)
+    } else {
+        Ok(())
+    }
+}
+
+/// Asks every limit of the service, in their order. What an earlier limit admitted stays in its bucket when a later
+/// one refuses: the packet did press on it.
+#[inline(always)]
+fn admit<T: Tables>(tables: &T, service: &Service, headers: &Headers) -> Result<(), Refusal> {
+    if service.limits[0] == 0 {
+        return Ok(());
+    }
+    let now_ns = tables.now_ns();
+    for id in service.limits {
+        // The list ends with 0; a limit is never published before it is written.
+        let Some(id) = id.checked_sub(1) else { break };
+        let Some(limit) = tables.limit(id) else { break };
+        let (admission, over) = if limit.scope == LimitScope::SOURCE {
+            let key = SourceKey { source: headers.source.address, limit: id };
+            let bucket = tables.source_bucket(&key).ok_or(Refusal::LimitTableFull)?;
+            (gcra::admit(limit, &bucket, now_ns, headers.length), Refusal::OverSourceLimit)
+        } else {
+            let bucket = tables.service_bucket(id).ok_or(Refusal::LimitTableFull)?;
+            (gcra::admit(limit, &bucket, now_ns, headers.length), Refusal::OverServiceLimit)
+        };
+        tables.count_limit(id, admission == Admission::Admitted);
+        match admission {
+            Admission::Admitted => {}
+            Admission::Over => return Err(over),
+            Admission::Contended => return Err(Refusal::LimitContended),
+        }
+    }
+    Ok(())
+}
+
+/// The backend a client's flow goes to.
+#[inline(always)]
+fn choose<T: Tables>(tables: &T, service: &Service, client: Address, client_port: [u8; 2]) -> Option<u32> {
+    let table = Table::unpack(service.table);
+    if table.len == 0 {
+        return None;
+    }
+    let slot = hash::slot(hash::flow(service.seed, client, client_port), table.len);
+    Some(tables.slot(table.base.wrapping_add(slot))?.current)
+}
+
+/// Sees to it that the flow's replies will be known for this service's.
+///
+/// Nothing is written for a service whose backends are its own: its replies are explained by the hash. The first
+/// packet of a connection ends what was remembered of an earlier, direct one between the same ends.
+#[inline(always)]
+fn remember<T: Tables>(tables: &T, service: &Service, headers: &Headers, id: u32, backend: &Backend) {
+    let always = service.flags & ServiceFlags::REMEMBER_FLOWS != 0;
+    if !always && !headers.opens {
+        return;
+    }
+    let mut listens = headers.destination;
+    listens.address = backend.address;
+    listens.port = backend.port;
+    let key = FlowKey::new(headers.source.address, headers.source.port_bytes(), listens);
+    match tables.flow(&key) {
+        Some(owner) if owner.service == id => {}
+        Some(_) if !always => tables.forget_flow(&key),
+        Some(_) | None if always => tables.remember_flow(&key, FlowOwner { service: id, seen_s: 0 }),
+        Some(_) | None => {}
+    }
+}
+
+/// The service to which a reply belongs: the one remembered, or else the endpoint's own if the client's packets
+/// would go to just this backend.
+#[inline(always)]
+fn owner<T: Tables>(tables: &T, headers: &Headers, endpoint: Endpoint) -> Option<u32> {
+    let client = headers.destination;
+    if let Some(owner) = tables.flow(&FlowKey::new(client.address, client.port_bytes(), headers.source)) {
+        if owner.service != FlowOwner::DIRECT {
+            return Some(owner.service);
+        }
+        if headers.tcp || now_s(tables).wrapping_sub(owner.seen_s) < FlowOwner::DIRECT_UDP_IDLE_S {
+            return None;
+        }
+    }
+    explains(tables, endpoint, client.address, client.port_bytes()).then_some(endpoint.service)
+}
+
+/// Whether the endpoint's service would send this client's flow to this backend.
+#[inline(always)]
+fn explains<T: Tables>(tables: &T, endpoint: Endpoint, client: Address, client_port: [u8; 2]) -> bool {
+    match tables.service(endpoint.service) {
+        Some(service) => choose(tables, service, client, client_port) == Some(endpoint.backend),
+        None => false,
+    }
+}
+
+/// A packet that is not for a VIP: when it goes to a backend's own address, and its replies would be taken for the
+/// service's, this is remembered. Returns what the packet is.
+#[inline(always)]
+fn note_direct<T: Tables>(tables: &T, headers: &Headers) -> Refusal {
+    let Some(endpoint) = tables.endpoint(&headers.destination) else { return Refusal::NoService };
+    let client = headers.source;
+    let key = FlowKey::new(client.address, client.port_bytes(), headers.destination);
+    let known = tables.flow(&key);
+    match known {
+        // In the midst of a connection through a VIP a stray packet changes nothing; a new connection does.
+        Some(owner) if owner.service != FlowOwner::DIRECT && headers.tcp && !headers.opens => return Refusal::Direct,
+        Some(_) => {}
+        None if !explains(tables, endpoint, client.address, client.port_bytes()) => return Refusal::Direct,
+        None => {}
+    }
+    let owner = FlowOwner { service: FlowOwner::DIRECT, seen_s: now_s(tables) };
+    if known != Some(owner) {
+        tables.remember_flow(&key, owner);
+    }
+    Refusal::Direct
+}
+
+/// The clock in seconds, which wraps after 136 years.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "compared by wrapping subtraction")]
+fn now_s<T: Tables>(tables: &T) -> u32 {
+    (tables.now_ns() / 1_000_000_000) as u32
+}

@@ -1,0 +1,86 @@
+//! Hashing flows to slots.
+
+use crate::Address;
+
+/// A flow's hash, from what its client is: the service is in the seed.
+///
+/// Computed alike from a packet to the VIP and from the backend's reply, which is how a reply is known without a
+/// table. The mixing step is the finaliser of MurmurHash3 (Appleby, public domain), a bijection with full avalanche.
+#[inline(always)]
+pub const fn flow(seed: u64, client: Address, client_port: [u8; 2]) -> u64 {
+    let [a, b, c, d] = client.words();
+    let high = (a as u64) << 32 | b as u64;
+    let low = (c as u64) << 32 | d as u64;
+    let port = u16::from_ne_bytes(client_port) as u64;
+    mix(mix(mix(seed ^ high) ^ low) ^ port)
+}
+
+/// A service's seed: every service spreads differently, and so do balancers with another `hash_seed`.
+pub const fn seed(hash_seed: u64, vip: Address, port: [u8; 2], protocol: u8) -> u64 {
+    flow(mix(hash_seed ^ protocol as u64), vip, port)
+}
+
+/// The slot in a table of `len` slots: the hash's upper half scaled down (Lemire, "Fast random integer generation in
+/// an interval", 2019), so that nothing is divided. Always below `len`; 0 when `len` is 0.
+#[inline(always)]
+pub const fn slot(hash: u64, len: u32) -> u32 {
+    (((hash >> 32) * len as u64) >> 32) as u32
+}
+
+/// MurmurHash3's 64-bit finaliser.
+#[inline(always)]
+pub const fn mix(mut x: u64) -> u64 {
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x ^ x >> 33
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pearson's chi-squared over `buckets` equal shares, as a multiple of its standard deviation above its mean.
+    fn excess(counts: &[u32]) -> f64 {
+        let total: u32 = counts.iter().sum();
+        let expected = f64::from(total) / counts.len() as f64;
+        let chi: f64 = counts.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
+        let degrees = (counts.len() - 1) as f64;
+        (chi - degrees) / (2.0 * degrees).sqrt()
+    }
+
+    #[test]
+    fn one_client_spreads_by_its_ports_alone() {
+        let mut counts = [0; 101];
+        for port in 1024..=65535_u16 {
+            counts[slot(flow(0, Address::from_v4([192, 0, 2, 1]), port.to_be_bytes()), 101) as usize] += 1;
+        }
+        assert!(excess(&counts) < 6.0, "{counts:?}");
+    }
+
+    #[test]
+    fn neighbouring_clients_spread_on_one_port() {
+        let mut counts = [0; 101];
+        for client in 0..65535_u16 {
+            let [a, b] = client.to_be_bytes();
+            counts[slot(flow(0, Address::from_v4([10, 0, a, b]), [4, 0]), 101) as usize] += 1;
+        }
+        assert!(excess(&counts) < 6.0, "{counts:?}");
+    }
+
+    #[test]
+    fn seeds_are_unlike_for_unlike_services() {
+        let vip = Address::from_v4([192, 0, 2, 1]);
+        assert_ne!(seed(0, vip, [0, 80], 6), seed(0, vip, [0, 80], 17));
+        assert_ne!(seed(0, vip, [0, 80], 6), seed(0, vip, [0, 81], 6));
+        assert_ne!(seed(0, vip, [0, 80], 6), seed(1, vip, [0, 80], 6));
+    }
+
+    #[test]
+    fn slots_stay_inside() {
+        assert_eq!(slot(u64::MAX, 65537), 65536);
+        assert_eq!(slot(u64::MAX, 0), 0);
+        assert_eq!(slot(0, 65537), 0);
+    }
+}

@@ -1,0 +1,84 @@
+//! What the packet path looks things up in: the maps in the kernel, plain collections on the host.
+
+use crate::abi::{Backend, Endpoint, FlowKey, FlowOwner, Limit, Service, Slot, SourceKey, VipKey};
+use crate::gcra::Bucket;
+use crate::{Address, Refusal};
+
+/// Which way a counted packet went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From a client to a backend.
+    Request,
+    /// From a backend to a client.
+    Reply,
+}
+
+/// A way out that XDP can take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The device to send from.
+    pub ifindex: u32,
+    /// The next hop's Ethernet address.
+    pub mac_destination: [u8; 6],
+    /// The device's own.
+    pub mac_source: [u8; 6],
+}
+
+/// A packet's addresses and size, for a look into the kernel's routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteQuery {
+    /// Where it will come from, after translation.
+    pub source: Address,
+    /// Where it goes.
+    pub destination: Address,
+    /// The device it came in by.
+    pub ingress_ifindex: u32,
+    /// Its layer-3 length in bytes.
+    pub length: u16,
+    /// Its transport protocol.
+    pub protocol: u8,
+}
+
+/// Everything the packet path reads and the little it writes.
+///
+/// Writes are per CPU (the counters), one word by compare-and-swap (the buckets) or a whole entry (the flows): none
+/// needs a lock.
+pub trait Tables {
+    /// A limiter's bucket.
+    type Bucket<'a>: Bucket
+    where
+        Self: 'a;
+
+    /// The id of the service at this VIP.
+    fn vip(&self, key: &VipKey) -> Option<u32>;
+    /// A service's head.
+    fn service(&self, id: u32) -> Option<&Service>;
+    /// A slot.
+    fn slot(&self, index: u32) -> Option<Slot>;
+    /// A backend.
+    fn backend(&self, id: u32) -> Option<&Backend>;
+    /// The backend that listens here.
+    fn endpoint(&self, key: &VipKey) -> Option<Endpoint>;
+    /// The owner of a remembered flow.
+    fn flow(&self, key: &FlowKey) -> Option<FlowOwner>;
+    /// Remembers a flow, or whose it is now. Bounded: the least recently used make room.
+    fn remember_flow(&self, key: &FlowKey, owner: FlowOwner);
+    /// Forgets a flow.
+    fn forget_flow(&self, key: &FlowKey);
+    /// The way to an address by the kernel's routes and neighbours, where XDP can take it and the packet fits.
+    fn route(&self, query: &RouteQuery) -> Option<Route>;
+    /// A limit.
+    fn limit(&self, id: u32) -> Option<&Limit>;
+    /// The one bucket of a limit per service.
+    fn service_bucket(&self, limit: u32) -> Option<Self::Bucket<'_>>;
+    /// A source's bucket, made empty when there is none.
+    fn source_bucket(&self, key: &SourceKey) -> Option<Self::Bucket<'_>>;
+    /// The monotonic clock in nanoseconds. Costs more than all the rest: asked only when a verdict depends on it.
+    fn now_ns(&self) -> u64;
+    /// Counts a packet of `bytes` bytes of layer 3.
+    fn count_traffic(&self, service: u32, backend: u32, direction: Direction, bytes: u32);
+    /// Counts what a limit said.
+    fn count_limit(&self, limit: u32, admitted: bool);
+    /// Counts a packet that is not forwarded.
+    fn count_refusal(&self, refusal: Refusal);
+}

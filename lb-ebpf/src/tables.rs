@@ -1,0 +1,265 @@
+//! The maps, private to this file, and `lb_common`'s view of them.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_fib_lookup};
+use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_ns, bpf_redirect};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use lb_common::abi::{
+    Backend, BucketCell, DeviceFlags, Endpoint, FlowKey, FlowOwner, Limit, LimitCount, Service, Slot, SourceKey,
+    Traffic, VipKey,
+};
+use lb_common::gcra::Bucket;
+use lb_common::tables::{Direction, Route, RouteQuery};
+use lb_common::{Address, Refusal, Tables};
+
+// The sizes are the loader's to set, by what the configuration needs; those of the per-CPU maps follow.
+//
+// Hash maps that the controller changes do without preallocation: a preallocated element is used again at once, and
+// a program that still reads it would see another key's value.
+
+#[map]
+static VIPS: HashMap<VipKey, u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static SERVICES: Array<Service> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static SLOTS: Array<Slot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static BACKENDS: Array<Backend> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static ENDPOINTS: HashMap<VipKey, Endpoint> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static FLOWS: LruHashMap<FlowKey, FlowOwner> = LruHashMap::with_max_entries(1, 0);
+#[map]
+static LIMITS: Array<Limit> = Array::with_max_entries(1, 0);
+#[map]
+static SERVICE_BUCKETS: Array<BucketCell> = Array::with_max_entries(1, 0);
+#[map]
+static SOURCE_BUCKETS: LruHashMap<SourceKey, u64> = LruHashMap::with_max_entries(1, 0);
+#[map]
+static DEVICES: HashMap<u32, u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static SERVICE_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static BACKEND_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static LIMIT_COUNTS: PerCpuArray<LimitCount> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static REFUSALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Address families (include/linux/socket.h).
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// The maps, seen from one run of a program.
+pub struct Maps {
+    ctx: *mut c_void,
+}
+
+impl Maps {
+    /// The maps for a program run with this context.
+    #[inline(always)]
+    pub fn of(ctx: &impl EbpfContext) -> Self {
+        Self { ctx: ctx.as_ptr() }
+    }
+}
+
+/// The device by which the frame came in.
+#[inline(always)]
+pub fn ingress(ctx: &XdpContext) -> u32 {
+    // SAFETY: the kernel gave this context to the running program.
+    unsafe { (*ctx.ctx).ingress_ifindex }
+}
+
+/// Sends the frame out of another device.
+#[inline(always)]
+pub fn redirect(ifindex: u32) -> u32 {
+    // SAFETY: a helper without pointers.
+    unsafe { bpf_redirect(ifindex, 0) as u32 }
+}
+
+/// Whether the frame came in by a device where the packet path has seen it.
+#[inline(always)]
+pub fn was_seen(ctx: &TcContext) -> bool {
+    // SAFETY: the kernel gave this context to the running program.
+    let ingress = unsafe { (*ctx.skb.skb).ingress_ifindex };
+    ingress != 0 && device_has(ingress, DeviceFlags::ATTACHED)
+}
+
+#[inline(always)]
+fn device_has(ifindex: u32, flag: u32) -> bool {
+    // SAFETY: not preallocated (see above), and a word is read at once.
+    unsafe { DEVICES.get(ifindex) }.is_some_and(|flags| flags & flag != 0)
+}
+
+/// Adds to a counter of this CPU. Programs of one CPU do not interrupt each other.
+#[inline(always)]
+fn bump<T: Copy>(map: &PerCpuArray<T>, index: u32, add: impl FnOnce(&mut T)) {
+    if let Some(counter) = map.get_ptr_mut(index) {
+        // SAFETY: the map gave the pointer, and the element is this CPU's alone.
+        add(unsafe { &mut *counter });
+    }
+}
+
+/// A bucket in a map.
+pub struct KernelBucket(NonNull<u64>);
+
+impl Bucket for KernelBucket {
+    #[inline(always)]
+    fn load(&self) -> u64 {
+        // SAFETY: an aligned word of a map's element; volatile, because other CPUs write it.
+        unsafe { self.0.as_ptr().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn compare_exchange(&self, expected: u64, new: u64) -> u64 {
+        let found: u64;
+        // SAFETY: as in `load`. Rust's own atomics compile to plain loads and stores here, because the target is
+        // declared single-threaded; this is the instruction itself (BPF_ATOMIC | BPF_CMPXCHG, Linux 5.12).
+        unsafe {
+            core::arch::asm!(
+                "r0 = {expected}",
+                "r0 = cmpxchg_64({at} + 0, r0, {new})",
+                expected = in(reg) expected,
+                at = in(reg) self.0.as_ptr(),
+                new = in(reg) new,
+                out("r0") found,
+            );
+        }
+        found
+    }
+}
+
+impl Tables for Maps {
+    type Bucket<'a> = KernelBucket;
+
+    #[inline(always)]
+    fn vip(&self, key: &VipKey) -> Option<u32> {
+        // SAFETY: not preallocated, and a word is read at once.
+        unsafe { VIPS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn service(&self, id: u32) -> Option<&Service> {
+        SERVICES.get(id)
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<Slot> {
+        SLOTS.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: u32) -> Option<&Backend> {
+        BACKENDS.get(id)
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, key: &VipKey) -> Option<Endpoint> {
+        // SAFETY: not preallocated. Both words are written together before the entry is found.
+        unsafe { ENDPOINTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<FlowOwner> {
+        // SAFETY: an element that was evicted meanwhile may hold another flow's owner: a word, read at once.
+        unsafe { FLOWS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_flow(&self, key: &FlowKey, owner: FlowOwner) {
+        // An error means that no element could be freed at this moment. The next packet of the flow tries again.
+        let _: Result<(), i32> = FLOWS.insert(key, owner, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn forget_flow(&self, key: &FlowKey) {
+        // An error means that it was not there any more.
+        let _: Result<(), i32> = FLOWS.remove(key);
+    }
+
+    #[inline(always)]
+    fn route(&self, query: &RouteQuery) -> Option<Route> {
+        // SAFETY: integers and unions of integers: all zeroes is a value, and padding is what the helper wants zero.
+        let mut params: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+        params.l4_protocol = query.protocol;
+        params.ifindex = query.ingress_ifindex;
+        params.__bindgen_anon_1.tot_len = query.length;
+        if query.destination.is_v4() {
+            params.family = AF_INET;
+            params.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(query.source.v4());
+            params.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(query.destination.v4());
+        } else {
+            params.family = AF_INET6;
+            params.__bindgen_anon_3.ipv6_src = query.source.words();
+            params.__bindgen_anon_4.ipv6_dst = query.destination.words();
+        }
+        // SAFETY: the helper reads and writes `params`, which is its size, and the running program's context.
+        let found = unsafe { fib_lookup(self.ctx, &raw mut params, size_of::<bpf_fib_lookup>() as i32, 0) };
+        // Anything but 0 (BPF_FIB_LKUP_RET_SUCCESS) is for the stack: no route, no neighbour yet, forwarding off.
+        if found != 0 || !device_has(params.ifindex, DeviceFlags::TRANSMIT) {
+            return None;
+        }
+        Some(Route { ifindex: params.ifindex, mac_destination: params.dmac, mac_source: params.smac })
+    }
+
+    #[inline(always)]
+    fn limit(&self, id: u32) -> Option<&Limit> {
+        LIMITS.get(id)
+    }
+
+    #[inline(always)]
+    fn service_bucket(&self, limit: u32) -> Option<KernelBucket> {
+        // The level is the cell's first word.
+        NonNull::new(SERVICE_BUCKETS.get_ptr_mut(limit)?.cast::<u64>()).map(KernelBucket)
+    }
+
+    #[inline(always)]
+    fn source_bucket(&self, key: &SourceKey) -> Option<KernelBucket> {
+        if let Some(bucket) = SOURCE_BUCKETS.get_ptr_mut(key) {
+            return NonNull::new(bucket).map(KernelBucket);
+        }
+        // An error means that another CPU was first, or that nothing could be evicted: the lookup tells which.
+        let _: Result<(), i32> = SOURCE_BUCKETS.insert(key, 0, u64::from(BPF_NOEXIST));
+        NonNull::new(SOURCE_BUCKETS.get_ptr_mut(key)?).map(KernelBucket)
+    }
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn count_traffic(&self, service: u32, backend: u32, direction: Direction, bytes: u32) {
+        let add = |traffic: &mut Traffic| match direction {
+            Direction::Request => {
+                traffic.packets += 1;
+                traffic.bytes += u64::from(bytes);
+            }
+            Direction::Reply => {
+                traffic.reply_packets += 1;
+                traffic.reply_bytes += u64::from(bytes);
+            }
+        };
+        bump(&SERVICE_TRAFFIC, service, add);
+        bump(&BACKEND_TRAFFIC, backend, add);
+    }
+
+    #[inline(always)]
+    fn count_limit(&self, limit: u32, admitted: bool) {
+        bump(&LIMIT_COUNTS, limit, |count| if admitted { count.admitted += 1 } else { count.over += 1 });
+    }
+
+    #[inline(always)]
+    fn count_refusal(&self, refusal: Refusal) {
+        bump(&REFUSALS, refusal as u32, |count| *count += 1);
+    }
+}
+
+/// The address type is shared with the maps' keys, so its layout is the ABI's.
+const _: () = assert!(size_of::<Address>() == 16);

@@ -1,0 +1,23 @@
+//! Verdicts in the log, for debugging alone.
+
+use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::info;
+use lb_common::Verdict;
+
+/// Set by the loader. The map it lies in is frozen, so the verifier knows the value and removes what it forbids.
+#[unsafe(no_mangle)]
+static TRACE: u8 = 0;
+
+/// Logs a verdict when tracing is on.
+#[inline(always)]
+pub fn verdict(ctx: &XdpContext, verdict: Verdict) {
+    // SAFETY: a static of this program; volatile, so that the compiler does not take its initial value for the last.
+    if unsafe { core::ptr::read_volatile(&raw const TRACE) } == 0 {
+        return;
+    }
+    match verdict {
+        Verdict::Transmit { ifindex } => info!(ctx, "transmit {}", ifindex),
+        Verdict::Stack => info!(ctx, "stack"),
+        Verdict::Refused(refusal) => info!(ctx, "refused {}", refusal as u32),
+    }
+}

@@ -1,0 +1,45 @@
+//! Compiles lb-ebpf for the BPF target; the object is then embedded in the library.
+//!
+//! Two toolchains can do it: `weir-bpf`, a name that `cargo xtask setup` gives to a distribution's Rust which ships
+//! `core` for BPF, and rustup's nightly with `rust-src`, which compiles `core` itself. The first is taken when it is
+//! there.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use aya_build::{Package, Toolchain};
+
+/// What `cargo xtask setup` calls the distribution's toolchain.
+const LINKED: &str = "weir-bpf";
+
+#[expect(unsafe_code, reason = "aya-build takes its settings from the environment, and setting that is unsafe")]
+fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate lies in the workspace")?;
+    println!("cargo:rerun-if-changed={}", root.join("lb-common/src").display());
+    println!("cargo:rerun-if-changed={}", root.join("lb-ebpf").display());
+    println!("cargo:rerun-if-env-changed=RUSTUP_TOOLCHAIN");
+
+    let linked = Command::new("rustup")
+        .args(["run", LINKED, "rustc", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    let toolchain = if linked {
+        // SAFETY: a build script is one thread until it starts others; the variables are for the cargo it calls.
+        unsafe {
+            // The two crates that use unstable features; named, so that aya-build does not ask for build-std.
+            std::env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,weir_bpf");
+            std::env::set_var("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", "bpf-linker");
+            std::env::set_var("CARGO_TARGET_BPFEB_UNKNOWN_NONE_LINKER", "bpf-linker");
+        }
+        Toolchain::Custom(LINKED)
+    } else {
+        Toolchain::default()
+    };
+    println!("cargo:rustc-env=WEIR_BPF_TOOLCHAIN={}", if linked { LINKED } else { "nightly" });
+    let ebpf = root.join("lb-ebpf");
+    let root_dir = ebpf.to_str().context("the path of the workspace is not UTF-8: move it to one that is")?;
+    aya_build::build_ebpf([Package { name: "lb-ebpf", root_dir, ..Package::default() }], toolchain).context(
+        "compiling lb-ebpf for the BPF target failed; `cargo xtask setup` installs what is needed and says what",
+    )
+}
