@@ -36,14 +36,14 @@ pub enum Admission {
 /// Whether a packet of `bytes` bytes is within `limit` at `now_ns`, and if it is, fills the bucket by its cost.
 #[inline(always)]
 pub fn admit(limit: &Limit, bucket: &impl Bucket, now_ns: u64, bytes: u32) -> Admission {
-    let units = if limit.unit == LimitUnit::BYTES { bytes } else { 1 };
-    let cost = cost(limit, units);
+    let cost = cost(limit, if limit.unit == LimitUnit::BYTES { bytes } else { 1 });
     // Lasts 36 years of uptime; saturating would cost a 128-bit product, which BPF does not have.
     let now = now_ns.wrapping_mul(TICKS_PER_NS);
+    let room = Room::of(limit.depth_ticks, cost);
     let mut empty_at = bucket.load();
     let mut tries = 0;
     while tries < MAX_TRIES {
-        let Some(filled) = fill(empty_at, now, cost, limit.depth_ticks) else { return Admission::Over };
+        let Some(filled) = room.fill(empty_at, now) else { return Admission::Over };
         let found = bucket.compare_exchange(empty_at, filled);
         if found == empty_at {
             return Admission::Admitted;
@@ -66,14 +66,43 @@ pub const fn cost(limit: &Limit, units: u32) -> u64 {
     (units as u64).wrapping_mul(limit.cost) >> (limit.shift & 63)
 }
 
-/// When a bucket that would be empty at `empty_at` will be empty once a packet of `cost` is in it; `None` when the
-/// packet does not fit. All in ticks. `depth` 0 admits only into an empty bucket.
-#[inline(always)]
-pub const fn fill(empty_at: u64, now: u64, cost: u64, depth: u64) -> Option<u64> {
-    let from = if empty_at > now { empty_at } else { now };
-    let filled = from.saturating_add(cost);
-    let fits = if depth == 0 { from == now } else { filled - now <= depth };
-    if fits { Some(filled) } else { None }
+/// What one packet asks of a bucket. All in ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// What the packet fills.
+    cost: u64,
+    /// How full the bucket may be before it.
+    below: u64,
+    /// Whether there is room in an empty bucket.
+    fits_empty: bool,
+}
+
+impl Room {
+    /// For a packet of `cost` in a bucket of `depth`. Depth 0 is the strict bucket, which admits any packet, but only
+    /// when it is empty.
+    #[inline(always)]
+    pub const fn of(depth: u64, cost: u64) -> Self {
+        if depth == 0 {
+            Self { cost, below: 0, fits_empty: true }
+        } else {
+            Self { cost, below: depth.wrapping_sub(cost), fits_empty: cost <= depth }
+        }
+    }
+
+    /// When a bucket that would be empty at `empty_at` will be empty once the packet is in it; `None` when it does
+    /// not fit.
+    ///
+    /// Without a branch for the level: the verifier follows every path through the loop around this.
+    #[inline(always)]
+    pub const fn fill(self, empty_at: u64, now: u64) -> Option<u64> {
+        let ahead = empty_at.wrapping_sub(now).cast_signed();
+        // Below zero it is empty since long: all ones or all zeroes, and zero is left.
+        let level = (ahead & !(ahead >> 63)).cast_unsigned();
+        if !self.fits_empty || level > self.below {
+            return None;
+        }
+        Some(now.wrapping_add(level).wrapping_add(self.cost))
+    }
 }
 
 #[cfg(test)]
@@ -172,11 +201,15 @@ mod tests {
             }
         }
 
+        /// For every time within half the clock's range: the level never goes back, and never above the depth.
         #[test]
-        fn no_input_overflows(empty_at: u64, now: u64, cost: u64, depth: u64) {
-            if let Some(filled) = fill(empty_at, now, cost, depth) {
-                prop_assert!(filled >= now);
-            }
+        fn extremes_neither_overflow_nor_admit_too_much(
+            empty_at in 0..1_u64 << 62, now in 0..1_u64 << 62, cost in 0..1_u64 << 62, depth in 0..1_u64 << 62,
+        ) {
+            let level = empty_at.saturating_sub(now);
+            let filled = Room::of(depth, cost).fill(empty_at, now);
+            let expected = if depth == 0 { level == 0 } else { level + cost <= depth };
+            prop_assert_eq!(filled, expected.then_some(now + level + cost));
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! `sources → desired state → plan → data plane`: every arrow is a type in this crate, and each can be run alone.
 
+pub mod address;
 pub mod config;
+pub mod dataplane;
 pub mod nexthop;
 pub mod source;
 pub mod vip;

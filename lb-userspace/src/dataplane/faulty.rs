@@ -1,0 +1,58 @@
+//! A data plane that fails now and then, to see that the controller gets over it.
+
+use anyhow::{Result, bail};
+use lb_common::Refusal;
+use lb_common::abi::{LimitCount, Traffic};
+
+use super::{DataPlane, Op};
+
+/// Fails one operation in `one_in`, by a sequence that its seed decides.
+#[derive(Debug)]
+pub struct Faulty<P> {
+    /// What does the work.
+    pub inner: P,
+    one_in: u64,
+    state: u64,
+}
+
+impl<P> Faulty<P> {
+    /// A data plane whose operations fail once in `one_in` on average. 0 never fails.
+    pub const fn new(inner: P, one_in: u64, seed: u64) -> Self {
+        Self { inner, one_in, state: seed }
+    }
+
+    /// From now on nothing fails.
+    pub const fn heal(&mut self) {
+        self.one_in = 0;
+    }
+
+    fn fails(&mut self) -> bool {
+        self.state = lb_common::hash::mix(self.state.wrapping_add(0x9e37_79b9_7f4a_7c15));
+        self.one_in != 0 && self.state.is_multiple_of(self.one_in)
+    }
+}
+
+impl<P: DataPlane> DataPlane for Faulty<P> {
+    fn apply(&mut self, op: &Op) -> Result<()> {
+        if self.fails() {
+            bail!("injected fault: {op}");
+        }
+        self.inner.apply(op)
+    }
+
+    fn service_traffic(&self, id: u32) -> Result<Traffic> {
+        self.inner.service_traffic(id)
+    }
+
+    fn backend_traffic(&self, id: u32) -> Result<Traffic> {
+        self.inner.backend_traffic(id)
+    }
+
+    fn limit_count(&self, id: u32) -> Result<LimitCount> {
+        self.inner.limit_count(id)
+    }
+
+    fn refusals(&self) -> Result<Vec<(Refusal, u64)>> {
+        self.inner.refusals()
+    }
+}

@@ -1,0 +1,99 @@
+//! The object file: embedded, sized, loaded.
+
+use std::os::fd::BorrowedFd;
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::Map;
+use aya::programs::{SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use lb_common::Refusal;
+use lb_common::abi::{constant, map, program};
+
+use super::Capacity;
+
+/// The toolchain that compiled the object.
+pub const TOOLCHAIN: &str = env!("WEIR_BPF_TOOLCHAIN");
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-bpf"));
+
+/// The programs and maps, in the kernel. Gone when this is dropped, unless something else holds them.
+#[derive(Debug)]
+pub struct Object {
+    ebpf: Ebpf,
+}
+
+impl Object {
+    /// Makes the maps and has the verifier check the programs.
+    pub fn load(capacity: Capacity, trace: bool) -> Result<Self> {
+        let refusals = u32::try_from(Refusal::ALL.len()).context("more refusals than a map can hold")?;
+        let slots = capacity.tables.checked_mul(capacity.table_size).context("more slots than a map can hold")?;
+        let trace = u8::from(trace);
+        let mut loader = EbpfLoader::new();
+        for (name, entries) in [
+            (map::VIPS, capacity.services),
+            (map::SERVICES, capacity.services),
+            (map::SLOTS, slots),
+            (map::BACKENDS, capacity.backends),
+            (map::ENDPOINTS, capacity.backends),
+            (map::FLOWS, capacity.flows),
+            (map::LIMITS, capacity.limits),
+            (map::SERVICE_BUCKETS, capacity.limits),
+            (map::SOURCE_BUCKETS, capacity.sources),
+            (map::DEVICES, capacity.devices),
+            (map::SERVICE_TRAFFIC, capacity.services),
+            (map::BACKEND_TRAFFIC, capacity.backends),
+            (map::LIMIT_COUNTS, capacity.limits),
+            (map::REFUSALS, refusals),
+        ] {
+            loader.map_max_entries(name, entries);
+        }
+        loader.override_global(constant::TRACE, &trace, true);
+        let mut ebpf = loader.load(OBJECT).context("making the maps in the kernel")?;
+        xdp(&mut ebpf)?.load().context("loading the XDP program")?;
+        egress(&mut ebpf)?.load().context("loading the tc program")?;
+        Ok(Self { ebpf })
+    }
+
+    /// The XDP program.
+    pub fn xdp(&mut self) -> Result<&mut Xdp> {
+        xdp(&mut self.ebpf)
+    }
+
+    /// The tc program for egress.
+    pub fn egress(&mut self) -> Result<&mut SchedClassifier> {
+        egress(&mut self.ebpf)
+    }
+
+    /// All of it, for whoever follows the log of the programs.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Takes a map out, typed.
+    pub fn map<T>(&mut self, name: &str) -> Result<T>
+    where
+        T: TryFrom<Map, Error = aya::maps::MapError>,
+    {
+        let map = self.ebpf.take_map(name).with_context(|| format!("the object has no map {name}"))?;
+        T::try_from(map).with_context(|| format!("the map {name} is of another type"))
+    }
+
+    /// The file descriptor of an array.
+    pub fn array_fd(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        use std::os::fd::AsFd as _;
+        match self.ebpf.map(name).with_context(|| format!("the object has no map {name}"))? {
+            Map::Array(data) => Ok(data.fd().as_fd()),
+            other => bail!("the map {name} is no array but {other:?}"),
+        }
+    }
+}
+
+fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
+    let program = ebpf.program_mut(program::XDP).context("the object has no XDP program")?;
+    program.try_into().context("the XDP program is of another type")
+}
+
+fn egress(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier> {
+    let program = ebpf.program_mut(program::EGRESS).context("the object has no tc program")?;
+    program.try_into().context("the tc program is of another type")
+}

@@ -1,0 +1,147 @@
+//! The operations a plan is made of.
+
+use std::fmt;
+use std::sync::Arc;
+
+use lb_common::abi::{Backend, Endpoint, Limit, Service, Table, VipKey};
+
+use crate::address::show;
+
+/// One write to the data plane. Each is whole in itself: no packet sees half of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// A limit, with an empty bucket and counters at zero.
+    PutLimit {
+        /// Its id.
+        id: u32,
+        /// The limit.
+        limit: Limit,
+    },
+    /// A new backend, with counters at zero.
+    PutBackend {
+        /// Its id.
+        id: u32,
+        /// The backend.
+        backend: Backend,
+    },
+    /// Another way out for a backend that packets find.
+    MoveBackend {
+        /// Its id.
+        id: u32,
+        /// The backend as it shall be; only the way out differs.
+        backend: Backend,
+    },
+    /// A backend that no table names any more.
+    RemoveBackend {
+        /// Its id.
+        id: u32,
+    },
+    /// A Maglev table, at a place where no service looks yet.
+    WriteTable {
+        /// The place.
+        table: Table,
+        /// The backend id of each slot.
+        slots: Arc<[u32]>,
+    },
+    /// A new service's head, with counters at zero.
+    PutService {
+        /// Its id.
+        id: u32,
+        /// The head.
+        head: Service,
+    },
+    /// Another table for a service that packets find.
+    Publish {
+        /// Its id.
+        service: u32,
+        /// Where the table lies; of length 0 when there is none.
+        table: Table,
+    },
+    /// Other flags for a service that packets find.
+    SetFlags {
+        /// Its id.
+        service: u32,
+        /// `ServiceFlags`.
+        flags: u32,
+    },
+    /// A service that no packet finds any more.
+    RemoveService {
+        /// Its id.
+        id: u32,
+    },
+    /// From now on packets find a service at its VIP.
+    PutVip {
+        /// The VIP.
+        vip: VipKey,
+        /// The service's id.
+        service: u32,
+    },
+    /// From now on they do not.
+    RemoveVip {
+        /// The VIP.
+        vip: VipKey,
+    },
+    /// From now on replies from here are recognised.
+    PutEndpoint {
+        /// Where the backend listens.
+        listens: VipKey,
+        /// Whose it is.
+        endpoint: Endpoint,
+    },
+    /// From now on they are not.
+    RemoveEndpoint {
+        /// Where the backend listened.
+        listens: VipKey,
+    },
+    /// What is known of a network device.
+    PutDevice {
+        /// Its index.
+        ifindex: u32,
+        /// `DeviceFlags`.
+        flags: u32,
+    },
+    /// A network device that is gone.
+    RemoveDevice {
+        /// Its index.
+        ifindex: u32,
+    },
+}
+
+impl fmt::Display for Op {
+    /// One line for a person.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PutLimit { id, .. } => write!(f, "put limit {id}"),
+            Self::PutBackend { id, backend } => {
+                write!(f, "put backend {id} at {}", show(backend.address, backend.port.to_ne_bytes()))
+            }
+            Self::MoveBackend { id, backend } => {
+                write!(f, "move backend {id} to device {} (delivery {})", backend.ifindex, backend.delivery)
+            }
+            Self::RemoveBackend { id } => write!(f, "remove backend {id}"),
+            Self::WriteTable { table, slots } => write!(f, "write {} slots from slot {}", slots.len(), table.base),
+            Self::PutService { id, .. } => write!(f, "put service {id}"),
+            Self::Publish { service, table } => {
+                write!(f, "publish the {} slots from slot {} for service {service}", table.len, table.base)
+            }
+            Self::SetFlags { service, flags } => write!(f, "set flags {flags:#x} for service {service}"),
+            Self::RemoveService { id } => write!(f, "remove service {id}"),
+            Self::PutVip { vip, service } => {
+                write!(f, "serve {} by service {service}", show(vip.address, vip.port_bytes()))
+            }
+            Self::RemoveVip { vip } => write!(f, "stop serving {}", show(vip.address, vip.port_bytes())),
+            Self::PutEndpoint { listens, endpoint } => write!(
+                f,
+                "know {} for backend {} of service {}",
+                show(listens.address, listens.port_bytes()),
+                endpoint.backend,
+                endpoint.service
+            ),
+            Self::RemoveEndpoint { listens } => {
+                write!(f, "forget {}", show(listens.address, listens.port_bytes()))
+            }
+            Self::PutDevice { ifindex, flags } => write!(f, "put device {ifindex} with flags {flags:#x}"),
+            Self::RemoveDevice { ifindex } => write!(f, "remove device {ifindex}"),
+        }
+    }
+}
