@@ -1,0 +1,187 @@
+//! Weighted Maglev tables (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016,
+//! §3.4), for any set of backends the same, in whatever order they are named.
+
+use std::net::IpAddr;
+
+use lb_common::hash::mix;
+
+/// A backend's part in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// What fills its slots.
+    pub id: u32,
+    /// Where it listens, which decides its order of preference. Unique.
+    pub listens: (IpAddr, u16),
+    /// Its share relative to the others'; 0 takes no slot.
+    pub weight: u16,
+}
+
+/// A backend's way through the slots: from `offset` on by `skip`, which visits every slot since the number of slots is
+/// prime.
+struct Preference {
+    id: u32,
+    next: u32,
+    skip: u32,
+    weight: u32,
+    /// What it has saved up towards its next turn.
+    credit: u32,
+}
+
+/// The table of `size` slots, which must be prime; empty when no entry has a weight.
+///
+/// Every round each backend saves its weight, and takes its next preferred free slot for every `heaviest weight` it
+/// has saved: the heaviest has a turn every round, one with half its weight every other round.
+///
+/// # Panics
+/// When `size` is 0, or an entry's turn finds no free slot, which a prime `size` excludes.
+pub fn build(entries: &[Entry], size: u32) -> Vec<u32> {
+    let mut entries: Vec<&Entry> = entries.iter().filter(|entry| entry.weight > 0).collect();
+    entries.sort_unstable_by_key(|entry| entry.listens);
+    let Some(heaviest) = entries.iter().map(|entry| u32::from(entry.weight)).max() else { return Vec::new() };
+    let mut preferences: Vec<Preference> = entries.iter().map(|entry| preference(entry, size)).collect();
+
+    let mut slots: Vec<Option<u32>> = vec![None; size as usize];
+    let mut free = size;
+    loop {
+        for preference in &mut preferences {
+            preference.credit += preference.weight;
+            if preference.credit < heaviest {
+                continue;
+            }
+            preference.credit -= heaviest;
+            let slot = loop {
+                let slot = preference.next;
+                preference.next = advance(slot, preference.skip, size);
+                if slots[slot as usize].is_none() {
+                    break slot;
+                }
+            };
+            slots[slot as usize] = Some(preference.id);
+            free -= 1;
+            if free == 0 {
+                return slots.into_iter().flatten().collect();
+            }
+        }
+    }
+}
+
+/// One step of `skip` in a circle of `size`; both below `size`.
+const fn advance(slot: u32, skip: u32, size: u32) -> u32 {
+    let left = size - slot;
+    if skip >= left { skip - left } else { slot + skip }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "remainders of a 32-bit number")]
+fn preference(entry: &Entry, size: u32) -> Preference {
+    let (address, port) = entry.listens;
+    let (family, bits) = match address {
+        IpAddr::V4(v4) => (4, u128::from(v4.to_bits())),
+        IpAddr::V6(v6) => (6, v6.to_bits()),
+    };
+    let hash = mix(mix(mix(u64::from(port) << 8 | family) ^ (bits >> 64) as u64) ^ bits as u64);
+    let size = u64::from(size);
+    Preference {
+        id: entry.id,
+        next: (hash % size) as u32,
+        skip: if size > 1 { (mix(hash ^ SKIP) % (size - 1)) as u32 + 1 } else { 0 },
+        weight: entry.weight.into(),
+        credit: 0,
+    }
+}
+
+/// Makes the second hash another one than the first.
+const SKIP: u64 = 0x6d61_676c_6576_736b;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entries(weights: &[u16]) -> Vec<Entry> {
+        (0_u32..)
+            .zip(weights)
+            .map(|(id, &weight)| Entry { id, listens: (IpAddr::from([10, 0, (id >> 8) as u8, id as u8]), 8080), weight })
+            .collect()
+    }
+
+    fn counts(slots: &[u32]) -> BTreeMap<u32, usize> {
+        let mut counts = BTreeMap::new();
+        for &id in slots {
+            *counts.entry(id).or_default() += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn shares_follow_the_weights() {
+        let slots = build(&entries(&[100, 200, 300, 400]), 65537);
+        for (id, count) in counts(&slots) {
+            let share = count as f64 / 65537.0;
+            assert!((share - f64::from(id + 1) / 10.0).abs() < 0.001, "{id}: {share}");
+        }
+    }
+
+    #[test]
+    fn no_weight_takes_no_slot() {
+        assert!(build(&entries(&[0, 0]), 251).is_empty());
+        assert!(build(&[], 251).is_empty());
+        assert_eq!(counts(&build(&entries(&[0, 7]), 251)), BTreeMap::from([(1, 251)]));
+    }
+
+    #[test]
+    fn removing_one_of_ten_moves_few_flows_of_the_others() {
+        let all = entries(&[100; 10]);
+        let before = build(&all, 65537);
+        for removed in 0..10 {
+            let rest: Vec<Entry> = all.iter().filter(|entry| entry.id != removed).copied().collect();
+            let after = build(&rest, 65537);
+            let stayed = before.iter().filter(|&&id| id != removed).count();
+            let moved = before.iter().zip(&after).filter(|&(&b, &a)| b != removed && a != b).count();
+            assert!(moved * 100 <= stayed, "{moved} of {stayed} slots moved when {removed} was removed");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn is_the_same_in_any_order(
+            weights in proptest::collection::vec(0_u16..2000, 1..30),
+            seed: u64,
+        ) {
+            let sorted = entries(&weights);
+            let mut shuffled = sorted.clone();
+            shuffled.sort_by_key(|entry| mix(seed ^ u64::from(entry.id)));
+            prop_assert_eq!(build(&sorted, 1021), build(&shuffled, 1021));
+        }
+
+        #[test]
+        fn has_no_holes_and_is_balanced(weights in proptest::collection::vec(1_u16..1000, 1..40)) {
+            let slots = build(&entries(&weights), 8191);
+            prop_assert_eq!(slots.len(), 8191);
+            let counts = counts(&slots);
+            let total: u32 = weights.iter().map(|&w| u32::from(w)).sum();
+            for (id, &weight) in (0_u32..).zip(&weights) {
+                // Everybody's turns come evenly, so nobody is more than about one round away from the exact share.
+                let exact = 8191.0 * f64::from(weight) / f64::from(total);
+                let found = counts.get(&id).copied().unwrap_or(0) as f64;
+                prop_assert!((found - exact).abs() <= 2.0, "{}: {} instead of {}", id, found, exact);
+            }
+        }
+
+        #[test]
+        fn ids_do_not_matter(weights in proptest::collection::vec(1_u16..1000, 1..20)) {
+            let sorted = entries(&weights);
+            let renamed: Vec<Entry> = sorted.iter().map(|entry| Entry { id: entry.id + 1000, ..*entry }).collect();
+            let renamed: Vec<u32> = build(&renamed, 1021).into_iter().map(|id| id - 1000).collect();
+            prop_assert_eq!(build(&sorted, 1021), renamed);
+        }
+
+        #[test]
+        fn a_step_stays_in_the_circle(size in 2_u32.., slot: u32, skip: u32) {
+            let (slot, skip) = (slot % size, skip % size);
+            prop_assert_eq!(u64::from(advance(slot, skip, size)), (u64::from(slot) + u64::from(skip)) % u64::from(size));
+        }
+    }
+}
