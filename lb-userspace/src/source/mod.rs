@@ -88,3 +88,36 @@ pub trait Source: Send + 'static {
     /// tries, longer each time up to a bound. Never ends by itself and never panics on what a registry says.
     fn follow(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
+
+/// A service that somebody wants of a registry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wanted {
+    /// What the registry calls it.
+    pub service: String,
+    /// Tags an endpoint must have, all of them; sorted, no duplicates.
+    pub tags: Vec<String>,
+}
+
+impl Wanted {
+    /// Where a [`Snapshot`] has it: the service's name, followed by `#TAG` for every tag asked for.
+    pub fn key(&self) -> String {
+        self.tags.iter().fold(self.service.clone(), |key, tag| format!("{key}#{tag}"))
+    }
+}
+
+/// Why packets cannot be sent to `address`, as words that follow it in a message; `None` when they can.
+pub(crate) fn unreachable_kind(address: IpAddr) -> Option<String> {
+    let kind = match address {
+        _ if address.is_unspecified() => "the unspecified address",
+        _ if address.is_multicast() => "a multicast address",
+        _ if address.is_loopback() => "a loopback address",
+        IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
+        IpAddr::V4(_) => return None,
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => return Some(format!("an IPv4-mapped address: write {v4}")),
+            None if v6.is_unicast_link_local() => "a link-local address",
+            None => return None,
+        },
+    };
+    Some(kind.to_owned())
+}
