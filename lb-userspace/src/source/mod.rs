@@ -11,6 +11,31 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::config::Registry;
+
+mod backoff;
+pub mod consul;
+pub mod file;
+
+/// The weight of a backend whose registry file names none.
+pub const DEFAULT_WEIGHT: u16 = 100;
+
+/// How many endpoints one service may have; a registry that says more is refused, not cut.
+pub const MAX_ENDPOINTS: usize = 65_536;
+
+/// A source for the registry called `name`, which follows at least the services `wanted` of it.
+///
+/// Fails if what the registry names in the configuration cannot be used, such as a certificate that cannot be read.
+pub fn open(name: &str, registry: &Registry, wanted: &[Wanted]) -> anyhow::Result<Box<dyn Source>> {
+    Ok(match registry {
+        Registry::File(registry) => Box::new(file::FileSource::new(registry)),
+        Registry::Consul(registry) => {
+            let source = consul::ConsulSource::new(registry, wanted);
+            Box::new(source.map_err(|error| error.context(format!("registry.{name}")))?)
+        }
+    })
+}
+
 /// One endpoint as a registry names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -71,6 +96,11 @@ impl Publisher {
     /// Says why the registry cannot be read. Returns `false` when nobody listens any more.
     pub async fn problem(&self, problem: impl Into<String> + Send) -> bool {
         self.send(Report::Problem(problem.into())).await
+    }
+
+    /// Waits until nobody listens any more, so that a source that has nothing to say ends too.
+    pub async fn closed(&self) {
+        self.updates.closed().await;
     }
 
     async fn send(&self, report: Report) -> bool {
