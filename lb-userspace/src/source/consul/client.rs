@@ -12,8 +12,8 @@ use super::health::Endpoints;
 use crate::config::{ConsulRegistry, Token, is_token, read_bytes};
 use crate::source::Wanted;
 
-/// The largest answer that is read: far more than [`crate::source::MAX_ENDPOINTS`] instances need.
-const MAX_ANSWER_BYTES: usize = 128 << 20;
+/// The largest answer that is read; Consul writes 1 to 2 KiB an instance.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// How much of an error's text is repeated.
 const MAX_ERROR_BYTES: usize = 200;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
