@@ -1,140 +1,26 @@
 //! The Consul source against a real agent, from registration to its death and return.
 
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::Stdio;
+#[path = "consul/agent.rs"]
+mod agent;
+
 use std::time::{Duration, Instant};
 
-use reqwest::StatusCode;
+use agent::{Agent, DEADLINE, MASTER, consul_tls, free_ports};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use weir::config::{ConsulRegistry, Registry};
+use weir::config::{ConsulRegistry, Identity, Registry, Secret, Token};
 use weir::source::{Endpoint, Publisher, Report, Snapshot, Update, Wanted, open};
-
-/// For an agent on a busy machine to come up, and for a source to notice.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// The binary: `WEIR_CONSUL`, or where `cargo xtask setup` puts it, or on the `PATH`.
-fn consul() -> PathBuf {
-    if let Some(path) = std::env::var_os("WEIR_CONSUL") {
-        return path.into();
-    }
-    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| manifest.join("../target"), PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let candidates = [target.join("weir/consul/usr/bin/consul"), manifest.join("../target/weir/consul/usr/bin/consul")];
-    let found = candidates.into_iter().chain(std::env::split_paths(&path).map(|at| at.join("consul")));
-    found.into_iter().find(|path| path.is_file()).expect("a consul binary: run cargo xtask setup, or set WEIR_CONSUL")
-}
-
-/// Ports nobody has at this moment. All are held until all are chosen.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("its address").port())
-}
-
-struct Agent {
-    http: reqwest::Client,
-    address: String,
-    ports: [u16; 5],
-    data: TempDir,
-    child: Child,
-}
-
-impl Agent {
-    async fn start() -> Self {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            rustls::crypto::ring::default_provider().install_default().expect("nobody else installs it");
-        }
-        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
-        let (ports, data) = (free_ports(), tempfile::tempdir().expect("a directory"));
-        let child = Self::spawn(ports, &data);
-        let agent = Self { http, address: format!("http://127.0.0.1:{}", ports[0]), ports, data, child };
-        agent.ready().await;
-        agent
-    }
-
-    fn spawn([http, serf_lan, serf_wan, server, dns]: [u16; 5], data: &TempDir) -> Child {
-        let log = std::fs::File::create(data.path().join("log")).expect("a log");
-        Command::new(consul())
-            .args(["agent", "-dev", "-client", "127.0.0.1", "-bind", "127.0.0.1", "-node", "test", "-grpc-port", "-1"])
-            .arg(format!("-http-port={http}"))
-            .arg(format!("-serf-lan-port={serf_lan}"))
-            .arg(format!("-serf-wan-port={serf_wan}"))
-            .arg(format!("-server-port={server}"))
-            .arg(format!("-dns-port={dns}"))
-            .env_clear()
-            .current_dir(data.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("consul starts")
-    }
-
-    /// Waits until there is a leader, and the agent has registered itself: before, writes fail.
-    async fn ready(&self) {
-        let begun = Instant::now();
-        loop {
-            let url = format!("{}/v1/catalog/service/consul", self.address);
-            if let Ok(response) = self.http.get(url).send().await
-                && response.status() == StatusCode::OK
-                && response.json::<Vec<Value>>().await.is_ok_and(|nodes| !nodes.is_empty())
-            {
-                return;
-            }
-            let log = || std::fs::read_to_string(self.data.path().join("log")).unwrap_or_default();
-            assert!(begun.elapsed() < DEADLINE, "the agent is not ready:\n{}", log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn kill(&mut self) {
-        self.child.kill().await.expect("killed");
-    }
-
-    async fn restart(&mut self) {
-        self.child = Self::spawn(self.ports, &self.data);
-        self.ready().await;
-    }
-
-    async fn put(&self, path: &str, body: &Value) {
-        let url = format!("{}/v1/agent/{path}", self.address);
-        let response = self.http.put(url).body(body.to_string()).send().await.expect("the agent answers");
-        let status = response.status();
-        assert_eq!(status, StatusCode::OK, "{path}: {}", response.text().await.unwrap_or_default());
-    }
-
-    async fn register(&self, id: &str, address: &str, weight: u16, tags: &[&str]) {
-        let service = json!({
-            "ID": id, "Name": "web", "Address": address, "Port": 8080, "Tags": tags,
-            "Weights": { "Passing": weight, "Warning": 3 },
-            "Check": { "CheckID": format!("check-{id}"), "TTL": "1h", "Status": "passing" },
-        });
-        self.put("service/register", &service).await;
-    }
-
-    async fn check(&self, id: &str, status: &str) {
-        self.put(&format!("check/update/check-{id}"), &json!({ "Status": status })).await;
-    }
-}
 
 struct Followed(mpsc::Receiver<Update>);
 
 impl Followed {
     fn new(agent: &Agent, wanted: &[Wanted]) -> Self {
-        let registry = Registry::Consul(ConsulRegistry {
-            address: agent.address.clone(),
-            token: None,
-            ca_file: None,
-            identity: None,
-            datacenter: None,
-        });
+        Self::with(registry(&agent.address), wanted)
+    }
+
+    fn with(registry: ConsulRegistry, wanted: &[Wanted]) -> Self {
         let (sender, updates) = mpsc::channel(16);
-        let source = open("dc1", &registry, wanted).expect("a source");
+        let source = open("dc1", &Registry::Consul(registry), wanted).expect("a source");
         tokio::spawn(source.follow(Publisher::new("dc1", sender)));
         Self(updates)
     }
@@ -161,6 +47,10 @@ impl Followed {
             Err(_) => panic!("expected {expected:?}, last was {last:?}"),
         }
     }
+}
+
+fn registry(address: &str) -> ConsulRegistry {
+    ConsulRegistry { address: address.to_owned(), token: None, ca_file: None, identity: None, datacenter: None }
 }
 
 fn ids(endpoints: Option<&Vec<Endpoint>>) -> Vec<(&str, u16)> {
@@ -238,4 +128,62 @@ async fn a_change_is_published_within_milliseconds_of_consuls_answer() {
     println!("from a registration's request to the snapshot: median {:?}, worst {:?}", request.0, request.1);
     println!("from the agent's answer to it to the snapshot: median {:?}, worst {:?}", answer.0, answer.1);
     assert!(answer.0 < Duration::from_millis(100), "median {:?}", answer.0);
+}
+
+#[tokio::test]
+async fn tls_and_tokens_are_asked_for_and_shown() {
+    let data = tempfile::tempdir().expect("a directory");
+    consul_tls(&data, &["ca", "create"]).await;
+    consul_tls(&data, &["cert", "create", "-server"]).await;
+    consul_tls(&data, &["cert", "create", "-client"]).await;
+    let [https, ports @ ..] = free_ports::<6>();
+    let config = json!({
+        "ports": { "https": https },
+        "ca_file": "consul-agent-ca.pem",
+        "cert_file": "dc1-server-consul-0.pem",
+        "key_file": "dc1-server-consul-0-key.pem",
+        "verify_incoming_https": true,
+        "acl": { "enabled": true, "default_policy": "deny", "tokens": { "master": MASTER, "agent": MASTER } },
+    });
+    std::fs::write(data.path().join("agent.json"), config.to_string()).expect("written");
+    let agent = Agent::start_in(ports, data).await;
+    agent.register("a", "10.0.0.1", 10, &[]).await;
+
+    let file = |name: &str| agent.data.path().join(name);
+    let good = ConsulRegistry {
+        token: Some(Token::Inline(Secret::new(MASTER))),
+        ca_file: Some(file("consul-agent-ca.pem")),
+        identity: Some(Identity {
+            cert_file: file("dc1-client-consul-0.pem"),
+            key_file: file("dc1-client-consul-0-key.pem"),
+        }),
+        ..registry(&format!("https://localhost:{https}"))
+    };
+    let wanted = [wanted("web", &[])];
+    Followed::with(good.clone(), &wanted).web(&[("a", 10)]).await;
+
+    let stranger = Token::Inline(Secret::new("5ec7e7f0-0000-4000-8000-000000000002"));
+    let rows = [
+        (
+            ConsulRegistry { token: Some(stranger), ..good.clone() },
+            "found 403 Forbidden (ACL not found), expected a token",
+        ),
+        (
+            ConsulRegistry { identity: None, ..good.clone() },
+            "received fatal alert: BadCertificate: the agent may want another cert_file",
+        ),
+        (
+            ConsulRegistry { ca_file: Some(file("dc1-client-consul-0.pem")), ..good },
+            "UnknownIssuer: name who signed the agent's certificate in ca_file",
+        ),
+    ];
+    for (registry, expected) in rows {
+        match Followed::with(registry, &wanted).report().await {
+            Report::Problem(problem) => {
+                assert!(problem.contains(expected), "{problem}");
+                println!("{problem}");
+            }
+            Report::Snapshot(snapshot) => panic!("expected {expected}, found {snapshot:?}"),
+        }
+    }
 }

@@ -92,6 +92,8 @@ impl Client {
         }
         let plain = url.to_string();
         let failed = |text: String| format!("{plain}: {text}");
+        // The agent lengthens the wait by up to a sixteenth (HTTP API, Blocking Queries).
+        let timeout = if index > 0 { wait + wait / 16 + ANSWER_TIMEOUT } else { ANSWER_TIMEOUT };
         {
             let mut query = url.query_pairs_mut();
             query.extend_pairs(wanted.tags.iter().map(|tag| ("tag", tag)));
@@ -101,8 +103,7 @@ impl Client {
                 query.append_pair("wait", &format!("{}ms", wait.as_millis()));
             }
         }
-        // The agent lengthens the wait by up to a sixteenth (HTTP API, Blocking Queries).
-        let mut request = self.http.get(url).timeout(wait + wait / 16 + ANSWER_TIMEOUT);
+        let mut request = self.http.get(url).timeout(timeout);
         if let Some(token) = self.token().await.map_err(&failed)? {
             request = request.header("X-Consul-Token", token);
         }
@@ -186,7 +187,17 @@ fn no_answer(error: &reqwest::Error) -> String {
         text = inner.to_string();
         cause = inner.source();
     }
-    let hint = if error.is_connect() { ": is the agent running, and is this its address?" } else { "" };
+    let hint = if text.contains("UnknownIssuer") {
+        ": name who signed the agent's certificate in ca_file"
+    } else if text.contains("NotValidForName") {
+        ": write the address with a name that the agent's certificate has"
+    } else if text.contains("fatal alert") {
+        ": the agent may want another cert_file and key_file"
+    } else if error.is_connect() {
+        ": is the agent running, and is this its address?"
+    } else {
+        ""
+    };
     format!("{text}{hint}")
 }
 

@@ -1,159 +1,14 @@
 //! The source against an agent that answers oddly.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
+mod agent;
+
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use agent::{Behaviour, DEADLINE, Fixture, registry, wanted};
 
 use super::*;
 use crate::config::{Secret, Token};
-use crate::source::{Report, Update};
-
-const DEADLINE: Duration = Duration::from_secs(10);
-
-/// What the agent does with the next question.
-#[derive(Debug, Clone)]
-enum Behaviour {
-    /// Answers with this index and one instance of this weight, at once unless it was asked with the same index.
-    Answers { index: u64, weight: u16 },
-    /// Answers so whatever it is asked.
-    Says { status: u16, index: Option<&'static str>, body: String },
-}
-
-/// One question: the service, what was asked of it, and the token shown.
-type Asked = (String, HashMap<String, String>, Option<String>);
-
-#[derive(Clone)]
-struct Agent {
-    behaviour: watch::Sender<HashMap<String, Behaviour>>,
-    asked: Arc<Mutex<Vec<Asked>>>,
-}
-
-struct Fixture {
-    agent: Agent,
-    updates: mpsc::Receiver<Update>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
-}
-
-async fn answer(
-    State(agent): State<Agent>,
-    Path(service): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
-) -> Response {
-    let token = headers.get("X-Consul-Token").and_then(|token| token.to_str().ok()).map(str::to_owned);
-    let asked: u64 = query.get("index").and_then(|index| index.parse().ok()).unwrap_or(0);
-    agent.asked.lock().expect("not poisoned").push((service.clone(), query, token));
-    let mut behaviour = agent.behaviour.subscribe();
-    let waits = |behaviour: &Behaviour| matches!(behaviour, Behaviour::Answers { index, .. } if *index == asked);
-    let behaviour = behaviour.wait_for(|all| all.get(&service).is_some_and(|one| !waits(one))).await;
-    match behaviour.expect("the agent lives")[&service].clone() {
-        Behaviour::Answers { index, weight } => {
-            let instance = json!([{
-                "Node": { "Node": "n", "Address": "10.0.0.1" },
-                "Service": { "ID": "a", "Address": "", "Port": 80, "Weights": { "Passing": weight, "Warning": 1 } },
-                "Checks": [],
-            }]);
-            ([("X-Consul-Index", index.to_string())], instance.to_string()).into_response()
-        }
-        Behaviour::Says { status, index, body } => {
-            let mut response = (StatusCode::from_u16(status).expect("a status"), body).into_response();
-            if let Some(index) = index {
-                response.headers_mut().insert("X-Consul-Index", index.parse().expect("a value"));
-            }
-            response
-        }
-    }
-}
-
-fn wanted(names: &[&str]) -> Vec<Wanted> {
-    names.iter().map(|name| Wanted { service: (*name).to_owned(), tags: Vec::new() }).collect()
-}
-
-fn registry(address: String) -> ConsulRegistry {
-    ConsulRegistry { address, token: None, ca_file: None, identity: None, datacenter: None }
-}
-
-impl Fixture {
-    async fn new(begin: &[(&str, Behaviour)]) -> Self {
-        let names: Vec<&str> = begin.iter().map(|(name, _)| *name).collect();
-        Self::with(begin, &wanted(&names), registry).await
-    }
-
-    async fn with(
-        begin: &[(&str, Behaviour)],
-        wanted: &[Wanted],
-        registry: impl FnOnce(String) -> ConsulRegistry,
-    ) -> Self {
-        let begin = begin.iter().map(|(name, behaviour)| ((*name).to_owned(), behaviour.clone())).collect();
-        let agent = Agent { behaviour: watch::Sender::new(begin), asked: Arc::default() };
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = format!("http://{}", listener.local_addr().expect("an address"));
-        let app = Router::new().route("/v1/health/service/{name}", get(answer)).with_state(agent.clone());
-        let serve = tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
-        let (sender, updates) = mpsc::channel(64);
-        let source = Box::new(ConsulSource::new(&registry(address), wanted).expect("a source"));
-        let follow = tokio::spawn(source.follow(Publisher::new("dc1", sender)));
-        Self { agent, updates, tasks: vec![serve, follow] }
-    }
-
-    fn now(&self, service: &str, behaviour: Behaviour) {
-        self.agent.behaviour.send_modify(|all| {
-            all.insert(service.to_owned(), behaviour);
-        });
-    }
-
-    fn answers(&self, service: &str, index: u64, weight: u16) {
-        self.now(service, Behaviour::Answers { index, weight });
-    }
-
-    async fn next(&mut self) -> Report {
-        let update = tokio::time::timeout(DEADLINE, self.updates.recv()).await.expect("a report in time");
-        update.expect("the source goes on").report
-    }
-
-    async fn weight(&mut self, service: &str) -> u16 {
-        match self.next().await {
-            Report::Snapshot(snapshot) => snapshot[service][0].weight,
-            Report::Problem(problem) => panic!("{problem}"),
-        }
-    }
-
-    async fn problem(&mut self) -> String {
-        match self.next().await {
-            Report::Problem(problem) => problem,
-            Report::Snapshot(snapshot) => panic!("{snapshot:?}"),
-        }
-    }
-
-    fn asked(&self) -> Vec<Asked> {
-        self.agent.asked.lock().expect("not poisoned").clone()
-    }
-
-    /// Waits until what was asked is as `condition` wants it.
-    async fn until(&self, condition: impl Fn(&[Asked]) -> bool) {
-        let begun = tokio::time::Instant::now();
-        while !condition(&self.asked()) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            assert!(begun.elapsed() < DEADLINE, "{:?}", self.asked());
-        }
-    }
-}
+use crate::source::Report;
 
 const GOOD: Behaviour = Behaviour::Answers { index: 5, weight: 1 };
 
@@ -275,8 +130,8 @@ async fn tags_datacenter_and_token_are_sent_and_the_token_file_is_read_anew() {
     assert_eq!(fixture.weight("a b/c#x&y").await, 1);
     std::fs::write(&file, "second\n").expect("written");
     // The second question may have been asked before that; the third was not.
-    for index in 6..8 {
-        fixture.answers("a b/c", index, 2 + index as u16);
+    for (index, weight) in [(6, 2), (7, 3)] {
+        fixture.answers("a b/c", index, weight);
         fixture.weight("a b/c#x&y").await;
     }
     fixture.until(|asked| asked.len() >= 4).await;
@@ -306,6 +161,21 @@ async fn an_agent_that_is_not_there_is_a_problem_without_the_token() {
     assert_eq!(update.report, Report::Problem(expected));
     drop(updates);
     tokio::time::timeout(DEADLINE, task).await.expect("ends when nobody listens").expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_does_not_answer_is_a_problem_in_time() {
+    // The kernel accepts for it, nobody reads. The clock is paused: it jumps to the time-out.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let registry = registry(format!("http://{}", listener.local_addr().expect("an address")));
+    let source = Box::new(ConsulSource::new(&registry, &wanted(&["web"])).expect("a source"));
+    let (sender, mut updates) = mpsc::channel(1);
+    let begun = tokio::time::Instant::now();
+    tokio::spawn(source.follow(Publisher::new("dc1", sender)));
+    let update = updates.recv().await.expect("a report");
+    let Report::Problem(problem) = update.report else { panic!("{update:?}") };
+    assert!(problem.ends_with("found no answer in time, expected one: is the agent overloaded?"), "{problem}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
 #[test]
