@@ -1,9 +1,32 @@
 //! The configuration file: what a person wrote, checked.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod document;
+mod interface;
+mod limit;
+mod nearest;
+mod prime;
+mod problem;
+mod registry;
+mod secret;
+mod service;
+mod table;
+#[cfg(test)]
+mod tests;
+mod weir;
 
-use crate::vip::Vip;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub(crate) use document::{Document, read_bytes, read_text};
+pub use interface::{Interface, Mode};
+pub use limit::{Limit, MAX_BURST_S, MAX_LIMITS, MAX_RATE, Per, Unit};
+pub use problem::{ConfigError, MAX_PROBLEMS, Problem};
+pub use registry::{ConsulRegistry, FileRegistry, Identity, Registry, Token};
+pub(crate) use registry::{MAX_NAME_BYTES, is_token};
+pub use secret::Secret;
+pub use service::{Forward, MAX_SERVICES, Service};
+pub(crate) use table::{Table, name};
+pub use weir::{DEFAULT_MAX_SOURCES, DEFAULT_SOCKET, DEFAULT_TABLE_SIZE, OnExit, Weir};
 
 /// A whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,125 +43,29 @@ pub struct Config {
     pub services: Vec<Service>,
 }
 
-/// `[weir]`: the controller itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Weir {
-    /// Where the control socket is.
-    pub socket: PathBuf,
-    /// What SIGTERM leaves behind.
-    pub on_exit: OnExit,
-    /// Mixed into every flow's hash. Balancers that share traffic (ECMP) need the same one.
-    pub hash_seed: u64,
-    /// Slots of a service's Maglev table: a prime.
-    pub table_size: u32,
-    /// How many sources all per-source limits together remember.
-    pub max_sources: u32,
+impl Config {
+    /// Reads and checks the file at `path`. The error holds everything that is wrong with it, or why it cannot be
+    /// read.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read_text(path, "a configuration: a readable TOML file")
+            .map_err(|problem| ConfigError::new(vec![problem]))?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks `text` as if it had been read from `path`, which messages name and where relative paths start.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let directory = path.parent().unwrap_or(Path::new(""));
+        Document::read(path, text, |root| Some(read(root, path, directory)))
+    }
 }
 
-/// What SIGTERM leaves behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnExit {
-    /// Nothing: the host is as it was.
-    Detach,
-}
-
-/// `[[interface]]`: a device to attach to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interface {
-    /// Its name.
-    pub name: String,
-    /// How to attach.
-    pub mode: Mode,
-}
-
-/// How the program is attached to a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// In the driver, or generically where the driver has no XDP.
-    Auto,
-    /// In the driver, or not at all.
-    Native,
-    /// Generically, in the stack.
-    Skb,
-}
-
-/// `[registry.NAME]`: where backends are known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Registry {
-    /// A TOML file or a directory of them.
-    File(FileRegistry),
-    /// A Consul agent.
-    Consul(ConsulRegistry),
-}
-
-/// `type = "file"`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileRegistry {
-    /// The file or directory, absolute or as found from the working directory.
-    pub path: PathBuf,
-}
-
-/// `type = "consul"`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConsulRegistry {
-    /// The agent's URL.
-    pub address: String,
-}
-
-/// `[[service]]`: a VIP and everything said about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// Its name.
-    pub name: String,
-    /// What it listens on.
-    pub vip: Vip,
-    /// The registry that knows its backends.
-    pub registry: String,
-    /// What the registry calls it.
-    pub registry_service: String,
-    /// How packets reach its backends.
-    pub forward: Forward,
-    /// Its rate limits, at most [`MAX_LIMITS`].
-    pub limits: Vec<Limit>,
-}
-
-/// How many limits a service may have.
-pub const MAX_LIMITS: usize = 4;
-
-/// How packets reach a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forward {
-    /// Destination address and port are rewritten; replies come back through this host and are translated back.
-    Nat,
-}
-
-/// A rate limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
-    /// What has a bucket of its own.
-    pub per: Per,
-    /// Units a second, at least 1.
-    pub rate: u64,
-    /// What is counted.
-    pub unit: Unit,
-    /// How many units may come at once; `None` is the strict leaky bucket, which spaces them evenly.
-    pub burst: Option<u64>,
-}
-
-/// What has a bucket of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Per {
-    /// The service as a whole.
-    Service,
-    /// Each source address.
-    Source,
-}
-
-/// What a limit counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// Packets.
-    Packets,
-    /// Bytes of layer 3: what is left of a frame without its Ethernet header.
-    Bytes,
+fn read(mut root: Table<'_, '_>, path: &Path, directory: &Path) -> Config {
+    let weir = weir::read(&mut root, directory);
+    let interfaces = interface::read(&mut root);
+    let registries = registry::read(&mut root, directory);
+    let services = service::read(&mut root, &registries);
+    root.finish();
+    // A registry that is `None` has left a problem, so that nobody sees the configuration without it.
+    let registries = registries.into_iter().filter_map(|(name, registry)| Some((name, registry?))).collect();
+    Config { path: path.to_owned(), weir, interfaces, registries, services }
 }

@@ -11,6 +11,31 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::config::Registry;
+
+mod backoff;
+pub mod consul;
+pub mod file;
+
+/// The weight of a backend whose registry file names none.
+pub const DEFAULT_WEIGHT: u16 = 100;
+
+/// How many endpoints one service may have; a registry that says more is refused, not cut.
+pub const MAX_ENDPOINTS: usize = 65_536;
+
+/// A source for the registry called `name`, which follows at least the services `wanted` of it.
+///
+/// Fails if what the registry names in the configuration cannot be used, such as a certificate that cannot be read.
+pub fn open(name: &str, registry: &Registry, wanted: &[Wanted]) -> anyhow::Result<Box<dyn Source>> {
+    Ok(match registry {
+        Registry::File(registry) => Box::new(file::FileSource::new(registry)),
+        Registry::Consul(registry) => {
+            let source = consul::ConsulSource::new(registry, wanted);
+            Box::new(source.map_err(|error| error.context(format!("registry.{name}")))?)
+        }
+    })
+}
+
 /// One endpoint as a registry names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -73,6 +98,11 @@ impl Publisher {
         self.send(Report::Problem(problem.into())).await
     }
 
+    /// Waits until nobody listens any more, so that a source that has nothing to say ends too.
+    pub async fn closed(&self) {
+        self.updates.closed().await;
+    }
+
     async fn send(&self, report: Report) -> bool {
         self.updates.send(Update { registry: Arc::clone(&self.registry), report }).await.is_ok()
     }
@@ -87,4 +117,37 @@ pub trait Source: Send + 'static {
     /// one whenever what the registry holds has changed, and a problem when it cannot be read. Waits between failed
     /// tries, longer each time up to a bound. Never ends by itself and never panics on what a registry says.
     fn follow(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// A service that somebody wants of a registry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wanted {
+    /// What the registry calls it.
+    pub service: String,
+    /// Tags an endpoint must have, all of them; sorted, no duplicates.
+    pub tags: Vec<String>,
+}
+
+impl Wanted {
+    /// Where a [`Snapshot`] has it: the service's name, followed by `#TAG` for every tag asked for.
+    pub fn key(&self) -> String {
+        self.tags.iter().fold(self.service.clone(), |key, tag| format!("{key}#{tag}"))
+    }
+}
+
+/// Why packets cannot be sent to `address`, as words that follow it in a message; `None` when they can.
+pub(crate) fn unreachable_kind(address: IpAddr) -> Option<String> {
+    let kind = match address {
+        _ if address.is_unspecified() => "the unspecified address",
+        _ if address.is_multicast() => "a multicast address",
+        _ if address.is_loopback() => "a loopback address",
+        IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
+        IpAddr::V4(_) => return None,
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => return Some(format!("an IPv4-mapped address: write {v4}")),
+            None if v6.is_unicast_link_local() => "a link-local address",
+            None => return None,
+        },
+    };
+    Some(kind.to_owned())
 }

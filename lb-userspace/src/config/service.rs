@@ -1,0 +1,182 @@
+//! `[[service]]`: a VIP and everything said about it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::limit::{self, Limit};
+use super::nearest::nearest;
+use super::registry::{MAX_NAME_BYTES, Registry};
+use super::table::{Found, Table, name, one_of};
+use crate::source::{Wanted, unreachable_kind};
+use crate::vip::{Protocol, Vip};
+
+/// How many services a configuration may have.
+pub const MAX_SERVICES: usize = 16_384;
+/// How many tags a service may ask for.
+const MAX_TAGS: usize = 16;
+
+/// `[[service]]`: a VIP and everything said about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// What it listens on.
+    pub vip: Vip,
+    /// The registry that knows its backends.
+    pub registry: String,
+    /// What the registry calls it.
+    pub registry_service: String,
+    /// Tags an instance must have, all of them; sorted, no duplicates. Only Consul knows tags.
+    pub registry_tags: Vec<String>,
+    /// How packets reach its backends.
+    pub forward: Forward,
+    /// Its rate limits, at most [`super::MAX_LIMITS`].
+    pub limits: Vec<Limit>,
+}
+
+impl Service {
+    /// What it wants of its registry; [`Wanted::key`] is where a snapshot has it.
+    pub fn wanted(&self) -> Wanted {
+        Wanted { service: self.registry_service.clone(), tags: self.registry_tags.clone() }
+    }
+}
+
+/// How packets reach a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forward {
+    /// Destination address and port are rewritten; replies come back through this host and are translated back.
+    Nat,
+}
+
+const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+const FORWARDS: [(&str, Forward); 1] = [("nat", Forward::Nat)];
+
+/// Where names and VIPs were first seen.
+#[derive(Debug, Default)]
+struct Seen {
+    names: BTreeMap<String, usize>,
+    vips: BTreeMap<Vip, (String, usize)>,
+}
+
+/// Reads every `[[service]]`.
+pub(super) fn read(root: &mut Table<'_, '_>, registries: &BTreeMap<String, Option<Registry>>) -> Vec<Service> {
+    let tables = root.tables("service", "an array of tables, each written [[service]]", false);
+    if let Some(table) = tables.get(MAX_SERVICES) {
+        root.problem(table.line, "service", format!("found {}, expected at most {MAX_SERVICES}", tables.len()));
+    }
+    let mut seen = Seen::default();
+    let tables = tables.into_iter().take(MAX_SERVICES);
+    tables.filter_map(|table| read_one(table, registries, &mut seen)).collect()
+}
+
+fn read_one(
+    mut table: Table<'_, '_>,
+    registries: &BTreeMap<String, Option<Registry>>,
+    seen: &mut Seen,
+) -> Option<Service> {
+    let expected = format!("a name of 1 to {MAX_NAME_BYTES} bytes");
+    table.require("name", &expected);
+    let service_name = table.string("name", &expected, MAX_NAME_BYTES);
+    if let Some(found) = service_name {
+        if let Some(first) = seen.names.get(found.value) {
+            let text = format!("found {:?}, which line {first} names too, expected every name once", found.value);
+            table.problem(found.line, "name", text);
+        } else {
+            seen.names.insert(found.value.to_owned(), found.line);
+        }
+        table.rename(format!("service.{}", name(found.value)));
+    }
+    let vip = read_vip(&mut table, service_name.map_or("without a name", |found| found.value), seen);
+    let registry = read_registry(&mut table, registries);
+    let registry_service =
+        table.string("registry_service", &format!("{expected}: what the registry calls the service"), MAX_NAME_BYTES);
+    let expected = format!("an array of at most {MAX_TAGS} tags, each a string");
+    let tags = table.strings("registry_tags", &expected, MAX_TAGS, MAX_NAME_BYTES);
+    let known = registry.as_ref().and_then(|name| registries.get(name)).and_then(Option::as_ref);
+    match (known, &tags) {
+        (Some(Registry::File(_)), Some(tags)) => {
+            let text = "found with a registry of type \"file\", expected only with \"consul\": files have no tags";
+            table.problem(tags.line, "registry_tags", text);
+        }
+        (Some(Registry::Consul(_)), tags) => check_key(&table, registry_service.or(service_name), tags.as_ref()),
+        _ => {}
+    }
+    let forward = table.choice("forward", &FORWARDS).map_or(Forward::Nat, |found| found.value);
+    let limits = limit::read(&mut table);
+    table.finish();
+    let service_name = service_name?.value;
+    let mut registry_tags = tags.map(|found| found.value).unwrap_or_default();
+    registry_tags.sort_unstable();
+    registry_tags.dedup();
+    Some(Service {
+        name: service_name.to_owned(),
+        vip: vip?,
+        registry: registry?,
+        registry_service: registry_service.map_or(service_name, |found| found.value).to_owned(),
+        registry_tags,
+        forward,
+        limits,
+    })
+}
+
+/// Refuses `#`, which [`Wanted::key`] puts between a name and its tags.
+fn check_key(table: &Table<'_, '_>, service: Option<Found<&str>>, tags: Option<&Found<Vec<String>>>) {
+    let text = "found a '#', expected none in what Consul is asked for: Weir separates tags by it";
+    if let Some(found) = service
+        && found.value.contains('#')
+    {
+        table.problem(found.line, "registry_service", text);
+    }
+    if let Some(found) = tags
+        && found.value.iter().any(|tag| tag.contains('#'))
+    {
+        table.problem(found.line, "registry_tags", text);
+    }
+}
+
+fn read_vip(table: &mut Table<'_, '_>, service: &str, seen: &mut Seen) -> Option<Vip> {
+    let expected = "an IPv4 or IPv6 address that clients can reach";
+    table.require("vip", expected);
+    let address: Option<Found<IpAddr>> = table.address("vip", expected, |address| match unreachable_kind(address) {
+        Some(kind) => Err(kind),
+        None => Ok(()),
+    });
+    let expected = "an integer from 1 to 65535";
+    table.require("port", expected);
+    let port = table.integer("port", expected, 1, u16::MAX.into());
+    table.require("protocol", "tcp or udp");
+    let protocol = table.choice("protocol", &PROTOCOLS);
+    let address = address?;
+    let vip = Vip { address: address.value, port: u16::try_from(port?.value).ok()?, protocol: protocol?.value };
+    if let Some((first, line)) = seen.vips.get(&vip) {
+        let text = format!("found {vip}, which service {first:?} on line {line} has, expected every VIP once");
+        table.problem(address.line, "vip", text);
+    } else {
+        seen.vips.insert(vip, (service.to_owned(), address.line));
+    }
+    Some(vip)
+}
+
+fn read_registry(table: &mut Table<'_, '_>, registries: &BTreeMap<String, Option<Registry>>) -> Option<String> {
+    let known: Vec<&str> = registries.keys().map(String::as_str).collect();
+    let expected = match known.as_slice() {
+        [] => "a [registry.NAME] in this file, and its name here".to_owned(),
+        known => format!("the name of a registry: {}", one_of(known)),
+    };
+    let found = table.get("registry", &expected, |value| match value.as_str() {
+        Some(found) if registries.contains_key(found) => Ok(found.to_owned()),
+        Some(found) => Err(match nearest(found, &known) {
+            Some(near) => format!("{found:?} (did you mean {near}?)"),
+            None => super::document::quoted(found),
+        }),
+        None => Err(super::table::describe(value)),
+    });
+    match (found, known.as_slice()) {
+        (Some(found), _) => Some(found.value),
+        (None, [only]) if !table.has("registry") => Some((*only).to_owned()),
+        (None, _) => {
+            table.require("registry", &expected);
+            None
+        }
+    }
+}
