@@ -5,6 +5,10 @@
 pub mod address;
 pub mod config;
 pub mod dataplane;
+pub mod desired;
+pub mod limiter;
+pub mod maglev;
 pub mod nexthop;
+pub mod plan;
 pub mod source;
 pub mod vip;

@@ -14,7 +14,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 /// An array of the kernel's (`BPF_F_MMAPABLE`, Linux 5.5), mapped. Programs read it while it is written.
 #[derive(Debug)]
-pub struct Mapped<T> {
+pub(super) struct Mapped<T> {
     start: NonNull<T>,
     len: u32,
     bytes: NonZeroUsize,
@@ -26,15 +26,16 @@ unsafe impl<T: Pod> Send for Mapped<T> {}
 
 impl<T: Pod> Mapped<T> {
     /// Maps an array of `len` elements.
-    pub fn new(map: impl AsFd, len: u32) -> Result<Self> {
+    pub(super) fn new(map: impl AsFd, len: u32) -> Result<Self> {
         // The kernel rounds elements up to eight bytes (kernel/bpf/arraymap.c, array_map_alloc), so they lie as in a
         // slice only when they are whole multiples.
         const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 4096) };
         let bytes = size_of::<T>() * len as usize;
         let bytes = NonZeroUsize::new(bytes.next_multiple_of(4096)).context("an array of no elements")?;
         // SAFETY: a new mapping, wherever the kernel finds room for it.
-        let start = unsafe { mmap(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, map, 0) }
-            .context("mapping an array of the kernel's into memory")?;
+        let start =
+            unsafe { mmap(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, map, 0) }
+                .context("mapping an array of the kernel's into memory")?;
         Ok(Self { start: start.cast(), len, bytes, _elements: PhantomData })
     }
 
@@ -45,7 +46,7 @@ impl<T: Pod> Mapped<T> {
     }
 
     /// Writes an element. Programs may see it half written: for elements that no program finds, or of one word.
-    pub fn write(&mut self, index: u32, value: T) -> Result<()> {
+    pub(super) fn write(&mut self, index: u32, value: T) -> Result<()> {
         let at = self.at(index)?;
         // SAFETY: inside of the mapping, aligned, and nobody holds a reference into it.
         unsafe { at.write_volatile(value) };
@@ -53,7 +54,7 @@ impl<T: Pod> Mapped<T> {
     }
 
     /// Writes one run of elements; see [`Self::write`].
-    pub fn write_run(&mut self, first: u32, values: impl ExactSizeIterator<Item = T>) -> Result<()> {
+    pub(super) fn write_run(&mut self, first: u32, values: impl ExactSizeIterator<Item = T>) -> Result<()> {
         let len = u32::try_from(values.len()).context("a run longer than any map")?;
         ensure!(
             first.checked_add(len).is_some_and(|end| end <= self.len),
@@ -67,7 +68,7 @@ impl<T: Pod> Mapped<T> {
     }
 
     /// Stores the word at byte `offset` of an element, at once and after everything that was written before.
-    pub fn store_u64(&mut self, index: u32, offset: usize, word: u64) -> Result<()> {
+    pub(super) fn store_u64(&mut self, index: u32, offset: usize, word: u64) -> Result<()> {
         assert!(offset + 8 <= size_of::<T>() && offset.is_multiple_of(8));
         let at = self.at(index)?.cast::<u8>();
         // SAFETY: inside of the element, aligned, and only ever reached through this value and by programs.
@@ -76,7 +77,7 @@ impl<T: Pod> Mapped<T> {
     }
 
     /// As [`Self::store_u64`], for half a word.
-    pub fn store_u32(&mut self, index: u32, offset: usize, word: u32) -> Result<()> {
+    pub(super) fn store_u32(&mut self, index: u32, offset: usize, word: u32) -> Result<()> {
         assert!(offset + 4 <= size_of::<T>() && offset.is_multiple_of(4));
         let at = self.at(index)?.cast::<u8>();
         // SAFETY: as above.
@@ -85,7 +86,7 @@ impl<T: Pod> Mapped<T> {
     }
 
     /// Nothing written after this is seen before what was written before it.
-    pub fn barrier(&self) {
+    pub(super) fn barrier(&self) {
         fence(Ordering::SeqCst);
     }
 }

@@ -12,9 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use lb_common::Refusal;
-use lb_common::abi::{
-    Backend, BucketCell, Delivery, Endpoint, Limit, LimitCount, Service, Slot, Traffic, VipKey, map,
-};
+use lb_common::abi::{Backend, BucketCell, Delivery, Endpoint, Limit, LimitCount, Service, Slot, Traffic, VipKey, map};
 
 pub use attach::{Attached, Attachment};
 pub use object::{Object, TOOLCHAIN};
@@ -99,9 +97,7 @@ fn sum<T: Pod + Default + AddAssign>(map: &PerCpuArray<MapData, T>, id: u32) -> 
 fn gone(result: Result<(), aya::maps::MapError>) -> Result<()> {
     match result {
         Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-        Err(aya::maps::MapError::SyscallError(error))
-            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
-        {
+        Err(aya::maps::MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
             Ok(())
         }
         other => Ok(other?),

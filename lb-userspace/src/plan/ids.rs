@@ -1,0 +1,53 @@
+//! Ids of rows in the maps.
+
+use std::collections::BTreeSet;
+
+/// Gives ids out in a circle, so that one that was taken back rests for as long as possible: a program that still
+/// reads an old table must not find another backend behind an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ids {
+    capacity: u32,
+    next: u32,
+    used: BTreeSet<u32>,
+}
+
+impl Ids {
+    /// Ids from 0 to below `capacity`, all free.
+    pub(super) const fn new(capacity: u32) -> Self {
+        Self { capacity, next: 0, used: BTreeSet::new() }
+    }
+
+    /// Takes a free id; `None` when there is none.
+    pub(super) fn take(&mut self) -> Option<u32> {
+        if self.used.len() >= self.capacity as usize {
+            return None;
+        }
+        let id = (self.next..self.capacity).chain(0..self.next).find(|id| !self.used.contains(id))?;
+        self.hold(id);
+        Some(id)
+    }
+
+    /// Notes that an id is in use.
+    pub(super) fn hold(&mut self, id: u32) {
+        self.used.insert(id);
+        self.next = if id + 1 >= self.capacity { 0 } else { id + 1 };
+    }
+
+    /// Gives an id back.
+    pub(super) fn free(&mut self, id: u32) {
+        self.used.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_rests_as_long_as_others_are_free() {
+        let mut ids = Ids::new(3);
+        assert_eq!(ids.take(), Some(0));
+        ids.free(0);
+        assert_eq!([ids.take(), ids.take(), ids.take(), ids.take()], [Some(1), Some(2), Some(0), None]);
+    }
+}
