@@ -3,6 +3,8 @@
 //! `sources → desired state → plan → data plane`: every arrow is a type in this crate, and each can be run alone.
 
 pub mod config;
+pub mod doctor;
+mod netlink;
 pub mod nexthop;
 pub mod source;
 pub mod vip;
