@@ -125,7 +125,11 @@ fn a_neighbour_that_announces_its_new_address() {
 #[test]
 fn a_neighbour_that_changes_its_address_silently_or_dies() {
     let lab = Lab::new();
-    lab.age_fast();
+    // The host's neighbour entries age in seconds rather than minutes.
+    lab.host.run(
+        "cd /proc/sys/net/ipv4/neigh/h0; echo 500 > base_reachable_time_ms; echo 1 > delay_first_probe_time; \
+         echo 50 > retrans_time_ms",
+    );
     let mut watch = Watch::new(&lab, &["10.77.0.2"]);
     watch.until_sent_to("10.77.0.2", mac_of(&lab.peer, "p0"));
     // Nothing is sent to it, so only the follower can make the kernel notice.
@@ -217,6 +221,26 @@ fn a_veth_transmits_while_its_peer_has_gro() {
 }
 
 #[test]
+fn a_storm_of_changes_ends_in_the_right_picture() {
+    let lab = Lab::new();
+    lab.peer.run("ip address add 10.77.0.3/24 dev p0");
+    let mut watch = Watch::new(&lab, &["192.0.2.1", "10.77.0.2"]);
+    watch.until_sent_to("10.77.0.2", mac_of(&lab.peer, "p0"));
+    watch.until_hop("192.0.2.1", &Hop::Stack(StackReason::NoRoute));
+    let before = watch.follower.requests();
+    // 6,000 changes that matter, as fast as they can be made, and the last one decides.
+    lab.host.run(
+        "for n in $(seq 3000); do echo route replace 192.0.2.0/24 via 10.77.0.2; echo route replace unreachable \
+         192.0.2.0/24; done | ip -batch -; ip route replace 192.0.2.0/24 via 10.77.0.3 mtu 1300",
+    );
+    watch
+        .until("the last route", |next| matches!(next.hops.get(&ip("192.0.2.1")), Some(Hop::Device { mtu: 1300, .. })));
+    let requests = watch.follower.requests() - before;
+    println!("6,000 route changes: {requests} requests");
+    assert!(requests < 1000, "{requests} requests");
+}
+
+#[test]
 fn what_is_no_longer_followed_is_gone() {
     let lab = Lab::new();
     let mut watch = Watch::new(&lab, &["10.77.0.2", "fd77::2"]);
@@ -227,6 +251,11 @@ fn what_is_no_longer_followed_is_gone() {
     let many: BTreeSet<_> = (0..=16_384_u32).map(|n| IpAddr::V4(n.into())).collect();
     let refused = watch.follower.follow(many).unwrap_err().to_string();
     assert!(refused.contains("16385") && refused.contains("16384"), "{refused}");
+    // Dropped, it ends, and whoever listens learns so.
+    let Watch { follower, mut changes, runtime } = watch;
+    drop(follower);
+    let ended = async { while changes.changed().await.is_ok() {} };
+    runtime.block_on(async { tokio::time::timeout(DEADLINE, ended).await }).expect("the follower ends");
 }
 
 #[test]
@@ -237,7 +266,7 @@ fn two_thousand_addresses_take_two_thousand_lookups() {
     lab.host.run("ip route add 10.79.0.0/24 dev h0; ip route add 10.80.0.0/16 via 10.77.0.2");
     let mut watch = Watch::new(&lab, &[]);
     let on_link = (1..=100).map(|n| IpAddr::from([10, 79, 0, n]));
-    let routed = (0..1900_u16).map(|n| IpAddr::from([10, 80, (n / 250) as u8, (n % 250) as u8]));
+    let routed = (0..1900_u32).map(|n| IpAddr::V4((u32::from_be_bytes([10, 80, 0, 0]) + n).into()));
     let addresses: BTreeSet<_> = on_link.chain(routed).collect();
     assert_eq!(addresses.len(), 2000);
 

@@ -13,6 +13,7 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_LINK_NETNSID: u16 = 37;
@@ -47,6 +48,8 @@ pub(crate) struct Link {
     pub(crate) flags: u32,
     /// The device it stands on, or a veth's peer: its index, in the namespace of `elsewhere`.
     pub(crate) lower: Option<u32>,
+    /// The bridge, bond or VRF it belongs to.
+    pub(crate) controller: Option<u32>,
     /// The other device is in another network namespace.
     pub(crate) elsewhere: bool,
     /// The XDP program attached to it: how (`XDP_ATTACHED_…`) and its id, 0 when there are several.
@@ -85,6 +88,7 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Link> {
         kind: None,
         flags: u32::from_ne_bytes([header[8], header[9], header[10], header[11]]) & IFF_ROUTING,
         lower: None,
+        controller: None,
         elsewhere: false,
         xdp: None,
     };
@@ -94,6 +98,7 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Link> {
             IFLA_IFNAME => link.name = string_of(value)?,
             IFLA_MTU => link.mtu = u32_of(value)?,
             IFLA_LINK => link.lower = u32_of(value).filter(|&index| index != 0),
+            IFLA_MASTER => link.controller = u32_of(value),
             IFLA_LINK_NETNSID => link.elsewhere = true,
             IFLA_LINKINFO => {
                 link.kind = attributes(value, 0)

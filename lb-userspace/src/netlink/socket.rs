@@ -224,3 +224,73 @@ fn receive(socket: &Socket, datagram: &mut Vec<u8>) -> io::Result<()> {
 fn unanswered() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the kernel left a netlink request unanswered")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::{AF_INET, ROUTE};
+
+    const RTM_NEWADDR: u16 = 20;
+    const RTM_DELADDR: u16 = 21;
+    const IFA_LOCAL: u16 = 2;
+    const IPV4_IFADDR: u32 = 5;
+
+    /// An address for the loopback device.
+    fn address(kind: u16, n: u32) -> Request {
+        Request::create(kind, &[AF_INET, 32, 0, 0, 1, 0, 0, 0]).attribute(IFA_LOCAL, &(0x0a00_0001 + n).to_be_bytes())
+    }
+
+    /// Runs code in a network namespace that ends with it. Needs root.
+    fn apart<T: Send>(code: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a namespace, as root");
+                code()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    #[test]
+    fn answers_are_in_the_questions_order() {
+        let answers = apart(|| {
+            let mut requests = Requests::open(ROUTE).unwrap();
+            // More than one batch, some of them refused.
+            let questions: Vec<_> =
+                (0..100).map(|n| address(if n % 3 == 0 { RTM_NEWADDR } else { RTM_DELADDR }, n)).collect();
+            requests.ask(&questions).unwrap()
+        });
+        assert_eq!(answers.len(), 100);
+        for (n, answer) in answers.iter().enumerate() {
+            const EADDRNOTAVAIL: i32 = 99;
+            let expected = if n % 3 == 0 { Answer::Acknowledged } else { Answer::Refused(EADDRNOTAVAIL) };
+            assert_eq!(*answer, expected, "{n}");
+        }
+    }
+
+    #[test]
+    fn a_listener_that_is_late_learns_so_and_goes_on() {
+        apart(|| {
+            let mut events = Events::open(ROUTE, &[IPV4_IFADDR]).unwrap();
+            events.socket.set_rx_buf_sz(4096_i32).unwrap();
+            let mut requests = Requests::open(ROUTE).unwrap();
+            let all = |events: &mut Events| {
+                let (mut seen, mut lost) = (0, false);
+                loop {
+                    match events.hear(|kind, _| seen += u32::from(kind == RTM_NEWADDR)).unwrap() {
+                        Heard::Datagram => {}
+                        Heard::Overrun => lost = true,
+                        Heard::Nothing => return (seen, lost),
+                    }
+                }
+            };
+            requests.ask(&[address(RTM_NEWADDR, 0)]).unwrap();
+            assert_eq!(all(&mut events), (1, false));
+            requests.ask(&(1..200).map(|n| address(RTM_NEWADDR, n)).collect::<Vec<_>>()).unwrap();
+            let (seen, lost) = all(&mut events);
+            assert!(lost && seen < 199, "{seen} seen");
+            requests.ask(&[address(RTM_NEWADDR, 200)]).unwrap();
+            assert_eq!(all(&mut events), (1, false));
+        });
+    }
+}

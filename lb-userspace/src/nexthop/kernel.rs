@@ -46,6 +46,10 @@ pub(super) struct Listener {
 }
 
 impl Listener {
+    #[allow(
+        deprecated,
+        reason = "its successor is unsafe, to have the caller promise that the descriptor stays open; `Events` owns its own"
+    )]
     fn open(protocol: isize, groups: &[u32]) -> io::Result<Self> {
         Ok(Self { socket: Some(AsyncFd::new(socket::Events::open(protocol, groups)?)?), more: false })
     }

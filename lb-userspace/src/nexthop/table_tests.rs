@@ -22,6 +22,7 @@ fn link(ifindex: u32, kind: Option<&str>) -> Link {
         kind: kind.map(str::to_owned),
         flags: 0x1_0041,
         lower: None,
+        controller: None,
         elsewhere: false,
         xdp: None,
     }
@@ -91,7 +92,8 @@ fn the_neighbours_life() {
 #[test]
 fn neighbours_are_asked_for_in_turns() {
     let mut table = table("10.0.0.2");
-    let addresses: BTreeSet<_> = (0..=MAX_USES).map(|n| IpAddr::from([10, 1, (n >> 8) as u8, n as u8])).collect();
+    let addresses: BTreeSet<_> =
+        (0..=u32::try_from(MAX_USES).unwrap()).map(|n| IpAddr::V4((0x0a01_0000 + n).into())).collect();
     table.follow(&addresses);
     for address in &addresses {
         table.set_route(*address, path(3, None));

@@ -86,12 +86,4 @@ impl Lab {
         self.peer.run("ip address add 10.77.0.2/24 dev p0; ip address add fd77::2/64 dev p0 nodad; ip link set p0 up");
         self.host.run("ip address add 10.77.0.1/24 dev h0; ip address add fd77::1/64 dev h0 nodad; ip link set h0 up");
     }
-
-    /// Makes the host's neighbour entries age in seconds rather than minutes.
-    pub(crate) fn age_fast(&self) {
-        self.host.run(
-            "cd /proc/sys/net/ipv4/neigh/h0; echo 500 > base_reachable_time_ms; echo 1 > delay_first_probe_time; \
-             echo 50 > retrans_time_ms",
-        );
-    }
 }
