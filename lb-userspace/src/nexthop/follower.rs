@@ -28,8 +28,8 @@ const RESYNC: Duration = Duration::from_secs(30);
 /// How long to wait after the kernel failed to answer.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// After acting on changes, as many times as long is spent idle: a storm of events costs a tenth of a CPU at most.
-const IDLE_SHARE: u32 = 9;
+/// After acting on changes, as many times as long is spent idle: a storm of events costs a fifth of a CPU at most.
+const IDLE_SHARE: u32 = 4;
 
 /// Follows the kernel for a set of addresses, on a thread of its own, until dropped.
 pub struct Follower {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use crate::netlink::link::{self, RTM_DELLINK, RTM_NEWLINK};
 use crate::netlink::neighbour::{self, RTM_DELNEIGH, RTM_NEWNEIGH};
 use crate::netlink::route::{self, RTM_DELROUTE, RTM_NEWROUTE};
 use crate::netlink::socket::{self, Answer, Requests};
-use crate::netlink::{GENERIC, ROUTE, netdev};
+use crate::netlink::{AF_INET, AF_INET6, GENERIC, ROUTE, netdev};
 
 /// `RTNLGRP_…` (rtnetlink.h): LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE,
 /// NEXTHOP.
@@ -172,10 +173,15 @@ impl Kernel {
                     heard.routes |= table.remove_link(link.ifindex);
                 }
             }
-            // Addresses, rules and nexthop objects: few, and they may change any route.
+            // Addresses, rules and nexthop objects: few, and they may change any route of their family, whose number
+            // is the first byte of `struct ifaddrmsg`, `fib_rule_hdr` and `nhmsg` alike.
             _ => {
-                table.outdate_all();
-                heard.routes = true;
+                let (first, last) = match payload.first() {
+                    Some(&AF_INET) => (IpAddr::V4(0.into()), IpAddr::V4(u32::MAX.into())),
+                    Some(&AF_INET6) => (IpAddr::V6(0.into()), IpAddr::V6(u128::MAX.into())),
+                    _ => (IpAddr::V4(0.into()), IpAddr::V6(u128::MAX.into())),
+                };
+                heard.routes |= table.outdate(first, last);
             }
         })?;
         Ok(heard)
