@@ -1,6 +1,6 @@
 //! Looks at the host and says what is good for Weir, what is not, and what to do about it.
 //!
-//! Looking ([`gather`]) and judging ([`findings`]) are apart: what is judged is data, so every judgement can be tested
+//! Looking ([`gather()`]) and judging ([`findings()`]) are apart: what is judged is data, so every judgement can be tested
 //! without a host that suffers from it.
 
 mod facts;
