@@ -1,10 +1,26 @@
 //! Next hops of backends, from the kernel's own routes and neighbours.
+//!
+//! A [`Follower`] asks the kernel how it would send to each backend, and listens for whatever may change the answer.
+//! What it lets the kernel decide:
+//! - The route is the kernel's own lookup for a packet of this host's. Where a route has several next hops (ECMP) the
+//!   kernel picks one for the address. Policy rules that go by source address or incoming device are not considered.
+//! - The neighbour is found and confirmed by the kernel (ARP, Neighbour Discovery), which is asked to as if there were
+//!   a packet for it: frames sent by XDP do not keep an entry alive.
+
+mod follower;
+mod kernel;
+mod table;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+pub use follower::Follower;
+
 /// An Ethernet address.
 pub type Mac = [u8; 6];
+
+/// How many addresses can be followed.
+pub const MAX_FOLLOWED: usize = 16_384;
 
 /// How a packet for an address leaves this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +33,8 @@ pub enum Hop {
         source: Mac,
         /// The neighbour's.
         destination: Mac,
-        /// The largest layer-3 packet the device takes, in bytes.
+        /// The largest layer-3 packet that may be sent, in bytes: the route's `mtu` (or the path MTU the kernel
+        /// learnt), else the device's.
         mtu: u32,
     },
     /// XDP cannot send it, so the stack does.
@@ -27,14 +44,14 @@ pub enum Hop {
 /// Why the stack has to deliver to an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StackReason {
-    /// The kernel has no route to the address.
+    /// The kernel has no route to the address, or one that says unreachable, prohibit or blackhole.
     NoRoute,
     /// The address is this host's own.
     Local,
     /// The next hop's Ethernet address is not known (yet): the kernel was asked to find it.
     Unresolved,
     /// The device's driver cannot transmit frames from XDP, or the device has no Ethernet addresses (a bridge, a
-    /// tunnel, loopback).
+    /// tunnel, loopback), or the route encapsulates (MPLS, SRv6).
     CannotTransmit {
         /// The device's name.
         device: String,
@@ -46,9 +63,29 @@ pub enum StackReason {
 pub struct Device {
     /// Its name.
     pub name: String,
-    /// Whether frames can be redirected into it from XDP.
+    /// Whether frames can be redirected into it from a program in a driver (native XDP). The kernel says so where it
+    /// can (Linux 6.3: `NETDEV_XDP_ACT_NDO_XMIT`); before, it is taken for granted of physical devices, veth and bonds.
     pub can_transmit: bool,
     /// The largest layer-3 packet it takes, in bytes.
+    pub mtu: u32,
+    /// Its Ethernet address, if it is an Ethernet device. A program in generic (skb) mode can redirect into any such.
+    pub ethernet: Option<Mac>,
+    /// What `ip link` calls its type (`veth`, `bridge`, `bond`…); `None` for a physical device.
+    pub kind: Option<String>,
+    /// Whether it was set up (`ip link set … up`).
+    pub is_up: bool,
+}
+
+/// The Ethernet frame that reaches an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// The device it leaves by.
+    pub ifindex: u32,
+    /// The device's Ethernet address.
+    pub source: Mac,
+    /// The neighbour's Ethernet address.
+    pub destination: Mac,
+    /// The largest layer-3 packet, in bytes, as in [`Hop::Device`].
     pub mtu: u32,
 }
 
@@ -61,4 +98,7 @@ pub struct NextHops {
     pub via: BTreeMap<IpAddr, String>,
     /// Every device of the network namespace, by index.
     pub devices: BTreeMap<u32, Device>,
+    /// The frame for each address whose neighbour is known on an Ethernet device, also where the driver cannot
+    /// transmit from XDP: what a program in generic (skb) mode may redirect.
+    pub frames: BTreeMap<IpAddr, Frame>,
 }

@@ -1,0 +1,247 @@
+//! What is known of routes, neighbours and devices, and the next hops that follow from it. No I/O, no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::{Device, Frame, Hop, NextHops, StackReason};
+use crate::netlink::link::Link;
+use crate::netlink::neighbour::{Key, Neighbour};
+use crate::netlink::netdev::XDP_NDO_XMIT;
+use crate::netlink::route::{Lookup, Path};
+
+/// How often the kernel is asked again to resolve or confirm the same neighbour.
+pub(super) const USE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How many neighbours the kernel is asked to resolve or confirm at once. Each may send a frame.
+pub(super) const MAX_USES: usize = 512;
+
+/// A neighbour that some followed address is reached by.
+#[derive(Debug, Default)]
+struct Entry {
+    /// What the kernel has; `None` for no entry.
+    neighbour: Option<Neighbour>,
+    /// Whether the kernel was asked at all.
+    asked: bool,
+    /// When it was last asked to resolve or confirm it.
+    used: Option<Instant>,
+}
+
+/// What is known.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    routes: BTreeMap<IpAddr, Option<Lookup>>,
+    /// The addresses whose route has to be looked up (again).
+    outdated: BTreeSet<IpAddr>,
+    neighbours: BTreeMap<Key, Entry>,
+    links: BTreeMap<u32, Link>,
+    /// Drivers' XDP features by device; `None` when the kernel does not know such a thing.
+    features: Option<BTreeMap<u32, u64>>,
+}
+
+impl Table {
+    /// Replaces the addresses of interest.
+    pub(super) fn follow(&mut self, addresses: &BTreeSet<IpAddr>) {
+        self.routes.retain(|address, _| addresses.contains(address));
+        self.outdated.retain(|address| addresses.contains(address));
+        for address in addresses {
+            self.routes.entry(*address).or_insert_with(|| {
+                self.outdated.insert(*address);
+                None
+            });
+        }
+        self.forget_unused();
+    }
+
+    /// Any route may have changed.
+    pub(super) fn outdate_all(&mut self) {
+        self.outdated.extend(self.routes.keys());
+    }
+
+    /// A route to these addresses changed. Returns whether any of them is followed.
+    pub(super) fn outdate(&mut self, first: IpAddr, last: IpAddr) -> bool {
+        let before = self.outdated.len();
+        self.outdated.extend(self.routes.range(first..=last).map(|(address, _)| *address));
+        self.outdated.len() > before
+    }
+
+    /// The addresses whose route has to be looked up.
+    pub(super) fn outdated(&self) -> Vec<IpAddr> {
+        self.outdated.iter().copied().collect()
+    }
+
+    /// Takes the kernel's answer; an address that got none stays outdated.
+    pub(super) fn set_route(&mut self, address: IpAddr, lookup: Option<Lookup>) {
+        if let (Some(lookup), Some(route)) = (lookup, self.routes.get_mut(&address)) {
+            *route = Some(lookup);
+            self.outdated.remove(&address);
+        }
+    }
+
+    /// Drops neighbours that no route uses any more, takes in those that one does now, and returns those the kernel
+    /// has to be asked about.
+    pub(super) fn unknown_neighbours(&mut self) -> Vec<Key> {
+        self.forget_unused();
+        self.neighbours.iter().filter(|(_, entry)| !entry.asked).map(|(key, _)| *key).collect()
+    }
+
+    fn forget_unused(&mut self) {
+        let wanted: BTreeSet<Key> =
+            self.routes.iter().filter_map(|(address, lookup)| self.key_of(*address, lookup.as_ref()?)).collect();
+        self.neighbours.retain(|key, _| wanted.contains(key));
+        for key in wanted {
+            self.neighbours.entry(key).or_default();
+        }
+    }
+
+    /// The neighbour that an address is reached by: on Ethernet devices, the router or the address itself.
+    fn key_of(&self, address: IpAddr, lookup: &Lookup) -> Option<Key> {
+        let Lookup::Path(path) = lookup else { return None };
+        let link = self.links.get(&path.ifindex)?;
+        (link.ethernet.is_some() && !path.encapsulates)
+            .then(|| Key { ifindex: path.ifindex, address: path.gateway.unwrap_or(address) })
+    }
+
+    /// Every neighbour has to be asked about again.
+    pub(super) fn doubt_neighbours(&mut self) {
+        for entry in self.neighbours.values_mut() {
+            entry.asked = false;
+        }
+    }
+
+    /// Takes what the kernel says of a neighbour, in an answer or an event. Returns whether that matters.
+    pub(super) fn set_neighbour(&mut self, key: Key, neighbour: Option<Neighbour>) -> bool {
+        let Some(entry) = self.neighbours.get_mut(&key) else { return false };
+        entry.asked = true;
+        std::mem::replace(&mut entry.neighbour, neighbour) != neighbour
+    }
+
+    /// The neighbours that the kernel should be asked to resolve or confirm now, longest waiting first, and marks
+    /// them asked.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Key> {
+        let mut due: Vec<_> = self
+            .neighbours
+            .iter_mut()
+            .filter(|(_, entry)| entry.asked && entry.neighbour.is_none_or(|neighbour| neighbour.wants_use()))
+            .filter(|(_, entry)| entry.used.is_none_or(|used| now.saturating_duration_since(used) >= USE_INTERVAL))
+            .collect();
+        due.sort_by_key(|(_, entry)| entry.used);
+        due.truncate(MAX_USES);
+        due.into_iter()
+            .map(|(key, entry)| {
+                entry.used = Some(now);
+                *key
+            })
+            .collect()
+    }
+
+    /// Takes a full list of devices.
+    pub(super) fn set_links(&mut self, links: impl IntoIterator<Item = Link>) {
+        let links = links.into_iter().map(|link| (link.ifindex, link)).collect();
+        if self.links != links {
+            self.links = links;
+            self.outdate_all();
+        }
+    }
+
+    /// Takes an event about a device. The kernel drops and revives routes with their device without a word, so a
+    /// change that may have done that outdates all of them. Returns whether anything changed.
+    pub(super) fn set_link(&mut self, link: Link) -> bool {
+        let changed = self.links.get(&link.ifindex) != Some(&link);
+        if changed {
+            self.links.insert(link.ifindex, link);
+            self.outdate_all();
+        }
+        changed
+    }
+
+    /// Takes the event that a device is gone.
+    pub(super) fn remove_link(&mut self, ifindex: u32) -> bool {
+        if let Some(features) = &mut self.features {
+            features.remove(&ifindex);
+        }
+        let known = self.links.remove(&ifindex).is_some();
+        if known {
+            self.outdate_all();
+        }
+        known
+    }
+
+    /// Takes a full list of drivers' XDP features, or that the kernel has none to give.
+    pub(super) fn set_all_features(&mut self, features: Option<BTreeMap<u32, u64>>) {
+        self.features = features;
+    }
+
+    /// Takes one device's XDP features. Returns whether they are new.
+    pub(super) fn set_features(&mut self, ifindex: u32, xdp: Option<u64>) -> bool {
+        let Some(features) = &mut self.features else { return false };
+        match xdp {
+            Some(xdp) => features.insert(ifindex, xdp) != Some(xdp),
+            None => features.remove(&ifindex).is_some(),
+        }
+    }
+
+    fn can_transmit(&self, link: &Link) -> bool {
+        if link.ethernet.is_none() {
+            return false;
+        }
+        match &self.features {
+            Some(features) => features.get(&link.ifindex).is_some_and(|xdp| xdp & XDP_NDO_XMIT != 0),
+            None => matches!(link.kind.as_deref(), None | Some("veth" | "bond")),
+        }
+    }
+
+    /// What follows.
+    pub(super) fn next_hops(&self) -> NextHops {
+        let devices = self
+            .links
+            .iter()
+            .map(|(ifindex, link)| {
+                let device = Device {
+                    name: link.name.clone(),
+                    can_transmit: self.can_transmit(link),
+                    mtu: link.mtu,
+                    ethernet: link.ethernet,
+                    kind: link.kind.clone(),
+                    is_up: link.is_up(),
+                };
+                (*ifindex, device)
+            })
+            .collect();
+        let mut next = NextHops { devices, ..NextHops::default() };
+        for (address, lookup) in &self.routes {
+            let hop = match lookup {
+                None => continue,
+                Some(Lookup::NoRoute) => Hop::Stack(StackReason::NoRoute),
+                Some(Lookup::Local) => Hop::Stack(StackReason::Local),
+                Some(lookup @ Lookup::Path(path)) => self.hop(*address, lookup, path, &mut next),
+            };
+            next.hops.insert(*address, hop);
+        }
+        next
+    }
+
+    fn hop(&self, address: IpAddr, lookup: &Lookup, path: &Path, next: &mut NextHops) -> Hop {
+        // A route over a device that is not there was overtaken by events: the lookup after them will tell.
+        let Some(device) = next.devices.get(&path.ifindex) else { return Hop::Stack(StackReason::NoRoute) };
+        next.via.insert(address, device.name.clone());
+        let frame = device.ethernet.and_then(|source| {
+            let destination = self.neighbours.get(&self.key_of(address, lookup)?)?.neighbour?.usable()?;
+            Some(Frame { ifindex: path.ifindex, source, destination, mtu: path.mtu.unwrap_or(device.mtu) })
+        });
+        if let Some(frame) = frame {
+            next.frames.insert(address, frame);
+        }
+        match frame {
+            _ if !device.can_transmit || path.encapsulates => {
+                Hop::Stack(StackReason::CannotTransmit { device: device.name.clone() })
+            }
+            None => Hop::Stack(StackReason::Unresolved),
+            Some(Frame { ifindex, source, destination, mtu }) => Hop::Device { ifindex, source, destination, mtu },
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,194 @@
+//! The table's rules, one by one.
+
+use super::*;
+
+const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const PEER: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const REACHABLE: u16 = 0x02;
+const STALE: u16 = 0x04;
+const FAILED: u16 = 0x20;
+const PERMANENT: u16 = 0x80;
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn link(ifindex: u32, kind: Option<&str>) -> Link {
+    Link {
+        ifindex,
+        name: format!("dev{ifindex}"),
+        mtu: 1500,
+        ethernet: Some(OWN),
+        kind: kind.map(str::to_owned),
+        flags: 0x1_0041,
+        lower: None,
+        controller: None,
+        elsewhere: false,
+        xdp: None,
+    }
+}
+
+fn path(ifindex: u32, gateway: Option<&str>) -> Option<Lookup> {
+    Some(Lookup::Path(Path { ifindex, gateway: gateway.map(ip), mtu: None, encapsulates: false }))
+}
+
+/// One device that can transmit, one address on its link, looked up.
+fn table(address: &str) -> Table {
+    let mut table = Table::default();
+    table.set_links([link(3, Some("veth"))]);
+    table.set_all_features(Some([(3, XDP_NDO_XMIT)].into()));
+    table.follow(&[ip(address)].into());
+    table.set_route(ip(address), path(3, None));
+    assert_eq!(table.unknown_neighbours(), [Key { ifindex: 3, address: ip(address) }]);
+    table
+}
+
+fn state(state: u16) -> Option<Neighbour> {
+    Some(Neighbour { state, mac: Some(PEER) })
+}
+
+#[test]
+fn an_address_has_no_hop_before_it_was_looked_up() {
+    let mut table = Table::default();
+    table.follow(&[ip("10.0.0.2")].into());
+    assert_eq!(table.outdated(), [ip("10.0.0.2")]);
+    assert!(table.next_hops().hops.is_empty());
+    table.set_route(ip("10.0.0.2"), None);
+    assert_eq!(table.outdated(), [ip("10.0.0.2")], "an unanswered lookup is asked again");
+    table.set_route(ip("10.0.0.2"), Some(Lookup::NoRoute));
+    assert_eq!(table.next_hops().hops[&ip("10.0.0.2")], Hop::Stack(StackReason::NoRoute));
+}
+
+#[test]
+fn the_neighbours_life() {
+    let address = ip("10.0.0.2");
+    let key = Key { ifindex: 3, address };
+    let start = Instant::now();
+    let mut table = table("10.0.0.2");
+    assert!(table.due(start).is_empty(), "not before the kernel said what it has");
+    table.set_neighbour(key, None);
+    assert_eq!(table.next_hops().hops[&address], Hop::Stack(StackReason::Unresolved));
+    assert_eq!(table.due(start), [key]);
+    assert!(table.due(start + USE_INTERVAL / 2).is_empty(), "asked already");
+
+    let device = Hop::Device { ifindex: 3, source: OWN, destination: PEER, mtu: 1500 };
+    assert!(table.set_neighbour(key, state(REACHABLE)));
+    assert!(!table.set_neighbour(key, state(REACHABLE)), "nothing new");
+    assert_eq!(table.next_hops().hops[&address], device);
+    assert!(table.due(start + USE_INTERVAL).is_empty(), "fresh");
+
+    table.set_neighbour(key, state(STALE));
+    assert_eq!(table.next_hops().hops[&address], device, "a stale address is used");
+    assert_eq!(table.due(start + USE_INTERVAL), [key], "and confirmed");
+
+    table.set_neighbour(key, state(FAILED));
+    assert_eq!(table.next_hops().hops[&address], Hop::Stack(StackReason::Unresolved));
+    assert_eq!(table.due(start + USE_INTERVAL * 2), [key]);
+
+    table.set_neighbour(key, state(PERMANENT));
+    assert!(table.due(start + USE_INTERVAL * 3).is_empty(), "asking would strip it of its permanence");
+}
+
+#[test]
+fn neighbours_are_asked_for_in_turns() {
+    let mut table = table("10.0.0.2");
+    let addresses: BTreeSet<_> =
+        (0..=u32::try_from(MAX_USES).unwrap()).map(|n| IpAddr::V4((0x0a01_0000 + n).into())).collect();
+    table.follow(&addresses);
+    for address in &addresses {
+        table.set_route(*address, path(3, None));
+    }
+    for key in table.unknown_neighbours() {
+        table.set_neighbour(key, None);
+    }
+    let now = Instant::now();
+    let (first, second) = (table.due(now), table.due(now));
+    assert_eq!((first.len(), second.len()), (MAX_USES, 1));
+    assert!(!first.contains(&second[0]));
+}
+
+#[test]
+fn addresses_behind_one_router_share_its_neighbour() {
+    let mut table = table("10.0.0.2");
+    table.follow(&[ip("192.0.2.1"), ip("192.0.2.2")].into());
+    table.set_route(ip("192.0.2.1"), path(3, Some("10.0.0.1")));
+    table.set_route(ip("192.0.2.2"), path(3, Some("10.0.0.1")));
+    let router = Key { ifindex: 3, address: ip("10.0.0.1") };
+    assert_eq!(table.unknown_neighbours(), [router]);
+    table.set_neighbour(router, state(REACHABLE));
+    assert_eq!(table.next_hops().frames.len(), 2);
+    assert!(!table.set_neighbour(Key { ifindex: 3, address: ip("10.0.0.2") }, state(REACHABLE)), "no longer used");
+}
+
+#[test]
+fn a_device_that_cannot_transmit_still_has_its_frame() {
+    let address = ip("fd00::2");
+    let mut table = table("fd00::2");
+    table.set_neighbour(Key { ifindex: 3, address }, state(REACHABLE));
+    assert!(table.set_features(3, Some(0)));
+    let next = table.next_hops();
+    assert_eq!(next.hops[&address], Hop::Stack(StackReason::CannotTransmit { device: "dev3".into() }));
+    assert_eq!(next.frames[&address].destination, PEER);
+    assert_eq!(next.via[&address], "dev3");
+}
+
+#[test]
+fn a_device_without_ethernet_has_no_neighbours() {
+    let mut table = Table::default();
+    let mut tunnel = link(4, Some("tun"));
+    tunnel.ethernet = None;
+    table.set_links([tunnel]);
+    table.follow(&[ip("10.0.0.2")].into());
+    table.set_route(ip("10.0.0.2"), path(4, None));
+    assert!(table.unknown_neighbours().is_empty());
+    assert_eq!(
+        table.next_hops().hops[&ip("10.0.0.2")],
+        Hop::Stack(StackReason::CannotTransmit { device: "dev4".into() })
+    );
+}
+
+#[test]
+fn a_route_that_encapsulates_is_the_stacks() {
+    let mut table = table("10.0.0.2");
+    let lookup = Path { ifindex: 3, gateway: None, mtu: None, encapsulates: true };
+    table.set_route(ip("10.0.0.2"), Some(Lookup::Path(lookup)));
+    assert!(table.unknown_neighbours().is_empty());
+    let next = table.next_hops();
+    assert!(matches!(next.hops[&ip("10.0.0.2")], Hop::Stack(StackReason::CannotTransmit { .. })));
+    assert!(next.frames.is_empty());
+}
+
+#[test]
+fn the_routes_mtu_goes_before_the_devices() {
+    let mut table = table("10.0.0.2");
+    let lookup = Path { ifindex: 3, gateway: None, mtu: Some(1400), encapsulates: false };
+    table.set_route(ip("10.0.0.2"), Some(Lookup::Path(lookup)));
+    table.set_neighbour(Key { ifindex: 3, address: ip("10.0.0.2") }, state(REACHABLE));
+    assert!(matches!(table.next_hops().hops[&ip("10.0.0.2")], Hop::Device { mtu: 1400, .. }));
+}
+
+#[test]
+fn an_older_kernel_is_judged_by_the_kind_of_device() {
+    let mut table = Table::default();
+    table.set_all_features(None);
+    for (kind, expected) in [(None, true), (Some("veth"), true), (Some("bond"), true), (Some("bridge"), false)] {
+        table.set_links([link(5, kind)]);
+        assert_eq!(table.next_hops().devices[&5].can_transmit, expected, "{kind:?}");
+    }
+}
+
+#[test]
+fn events_outdate_only_what_they_can_change() {
+    let mut table = table("10.0.0.2");
+    assert!(table.outdated().is_empty());
+    assert!(!table.outdate(ip("10.0.1.0"), ip("10.0.1.255")), "somebody else's route");
+    assert!(!table.outdate(ip("::"), IpAddr::V6(u128::MAX.into())), "the other family");
+    assert!(table.outdate(ip("0.0.0.0"), ip("255.255.255.255")));
+    table.set_route(ip("10.0.0.2"), path(3, None));
+
+    assert!(!table.set_link(link(3, Some("veth"))), "the same as before");
+    assert!(table.outdated().is_empty());
+    assert!(table.remove_link(3));
+    assert_eq!(table.outdated(), [ip("10.0.0.2")]);
+    assert_eq!(table.next_hops().hops[&ip("10.0.0.2")], Hop::Stack(StackReason::NoRoute));
+}
