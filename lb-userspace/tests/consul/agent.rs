@@ -3,6 +3,7 @@
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -60,9 +61,9 @@ impl Agent {
 
     /// Starts an agent with what `agent.json` in `data` says besides.
     pub(crate) async fn start_in(ports: [u16; 5], data: TempDir) -> Self {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            rustls::crypto::ring::default_provider().install_default().expect("nobody else installs it");
-        }
+        // The tests of this process run at once, and the provider can be installed once.
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
         let child = Self::spawn(ports, &data);
         let agent = Self { http, address: format!("http://127.0.0.1:{}", ports[0]), ports, data, child };
