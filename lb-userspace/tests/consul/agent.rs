@@ -1,8 +1,10 @@
 //! A real Consul agent in development mode, with ports and a directory of its own.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
@@ -26,10 +28,19 @@ fn consul() -> PathBuf {
     found.into_iter().find(|path| path.is_file()).expect("a consul binary: run cargo xtask setup, or set WEIR_CONSUL")
 }
 
-/// Ports nobody has at this moment. All are held until all are chosen.
+/// Ports nobody has, below those the kernel gives to clients (ip_local_port_range): what is free now is then still free
+/// when the agent binds it. No two calls in this process give the same one, and processes begin at different places.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("its address").port())
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let candidate = || {
+        let port = FIRST + (std::process::id() * 37 + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        u16::try_from(port).expect("below 65,536")
+    };
+    let free =
+        |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok() && UdpSocket::bind(("127.0.0.1", *port)).is_ok();
+    [(); N].map(|()| (0..COUNT).map(|_| candidate()).find(free).expect("a free port"))
 }
 
 /// The token that may do everything where `agent.json` asks for tokens; agents that do not ask ignore it.
@@ -50,9 +61,9 @@ impl Agent {
 
     /// Starts an agent with what `agent.json` in `data` says besides.
     pub(crate) async fn start_in(ports: [u16; 5], data: TempDir) -> Self {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            rustls::crypto::ring::default_provider().install_default().expect("nobody else installs it");
-        }
+        // The tests of this process run at once, and the provider can be installed once.
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
         let child = Self::spawn(ports, &data);
         let agent = Self { http, address: format!("http://127.0.0.1:{}", ports[0]), ports, data, child };

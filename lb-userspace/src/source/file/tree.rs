@@ -13,6 +13,8 @@ use crate::source::Snapshot;
 
 /// How many files a directory may hold.
 const MAX_FILES: usize = 10_000;
+/// How many bytes the files of a directory may have together.
+const MAX_BYTES: u64 = 256 << 20;
 /// How many problems are told at once.
 const MAX_TOLD: usize = 10;
 
@@ -70,10 +72,18 @@ impl Tree {
     /// cannot be known, because the only file is being replaced.
     pub(super) fn read(&mut self, changes: &Changes) -> Result<Option<Snapshot>, String> {
         let mut files = BTreeMap::new();
+        let mut bytes = 0_u64;
         for path in self.list(changes)? {
             let known = self.files.remove(&path);
             if let Some(file) = read_one(&path, known, changes) {
+                bytes = bytes.saturating_add(file.stamp.bytes);
                 files.insert(path, file);
+            }
+            if bytes > MAX_BYTES {
+                let root = self.root.display();
+                return Err(format!(
+                    "{root}: found more than {MAX_BYTES} bytes, expected fewer: use several registries"
+                ));
             }
         }
         if files.is_empty() && !self.root.is_dir() {
@@ -230,6 +240,18 @@ mod tests {
         std::fs::write(&path, "servi").expect("written");
         assert_eq!(tree.read(&unsettled), Ok(before));
         assert!(tree.read(&Changes::default()).is_err());
+    }
+
+    #[test]
+    fn too_many_bytes_are_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for index in 0..17 {
+            let file = std::fs::File::create(directory.path().join(format!("{index}.toml"))).expect("made");
+            // Sparse, and each more than is read of one file.
+            file.set_len(17 << 20).expect("lengthened");
+        }
+        let problem = Tree::new(directory.path().to_owned()).read(&all()).expect_err("refused");
+        assert!(problem.contains("found more than 268435456 bytes"), "{problem}");
     }
 
     #[test]
