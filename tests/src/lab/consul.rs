@@ -28,9 +28,18 @@ pub fn cache_dir() -> PathBuf {
     cache.unwrap_or_else(|| PathBuf::from("/var/cache")).join("weir/consul")
 }
 
-/// The Consul to run: `$CONSUL_BINARY`, or the one that `cargo xtask setup` unpacked.
+/// The Consul to run: `$CONSUL_BINARY`, or the one that `cargo xtask setup` unpacked, or the one on the path.
 pub fn installed() -> PathBuf {
-    std::env::var_os("CONSUL_BINARY").map_or_else(|| cache_dir().join("usr/bin/consul"), PathBuf::from)
+    if let Some(named) = std::env::var_os("CONSUL_BINARY") {
+        return named.into();
+    }
+    let unpacked = cache_dir().join("usr/bin/consul");
+    if unpacked.exists() {
+        return unpacked;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path).map(|dir| dir.join("consul")).find(|path| path.is_file());
+    installed.unwrap_or(unpacked)
 }
 
 /// What to register. The service has one check, with a time to live of a day, which is passing at first.

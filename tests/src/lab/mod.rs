@@ -14,6 +14,7 @@
 //! A [`Lab`] takes everything away when it is dropped: after a panic and after Ctrl-C or SIGTERM too. What a killed
 //! run left behind is swept away by the next one.
 
+mod cabling;
 mod cleanup;
 mod command;
 mod consul;
@@ -25,6 +26,7 @@ mod netns;
 mod process;
 mod registry;
 mod topology;
+mod turn;
 mod udp_echo;
 mod udp_load;
 mod wait;

@@ -1,17 +1,16 @@
 //! The shape of the lab: who is where, with what address, and what connects them.
 
-use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
+use std::sync::{Arc, Once};
 
 use anyhow::{Result, ensure};
 
+use super::cabling::{await_links, batch, bridges, cable, host_addresses, offload, quieten, weir_addresses};
 use super::cleanup::{Kept, Resources, sweep};
-use super::command::run_with_input;
 use super::netns::Netns;
+use super::turn::Turn;
 
 /// The device of Weir's host that clients are behind.
 pub const FRONT: &str = "front";
@@ -243,13 +242,13 @@ impl Builder {
         for client in &clients {
             let routes = [
                 format!("route add {VIP_V4_PREFIX} via {WEIR_FRONT_V4}\nroute add 10.0.0.0/8 via {WEIR_FRONT_V4}"),
-                format!("-6 route add {VIP_V6_PREFIX} via {WEIR_FRONT_V6}\n-6 route add fd00::/8 via {WEIR_FRONT_V6}"),
+                format!("route add {VIP_V6_PREFIX} via {WEIR_FRONT_V6}\nroute add fd00::/8 via {WEIR_FRONT_V6}"),
             ];
             client.netns.ip_batch(&host_addresses(client.v4, client.v6, &routes))?;
         }
         for backend in &backends {
             let routes =
-                [format!("route add default via {WEIR_BACK_V4}"), format!("-6 route add default via {WEIR_BACK_V6}")];
+                [format!("route add default via {WEIR_BACK_V4}"), format!("route add default via {WEIR_BACK_V6}")];
             backend.netns.ip_batch(&host_addresses(backend.v4, backend.v6, &routes))?;
         }
 
@@ -259,94 +258,12 @@ impl Builder {
         for netns in clients.iter().map(|client| &client.netns).chain(backends.iter().map(|backend| &backend.netns)) {
             offload(netns, &[HOST_DEVICE])?;
         }
+        for (netns, devices) in [(&weir, 2), (&switch, 4 + client_names.len() + backend_names.len())] {
+            await_links(netns, devices)?;
+        }
+        for netns in clients.iter().map(|client| &client.netns).chain(backends.iter().map(|backend| &backend.netns)) {
+            await_links(netns, 1)?;
+        }
         Ok((weir, switch, clients, backends))
-    }
-}
-
-fn batch(lines: &str) -> Result<()> {
-    run_with_input(Command::new("ip").args(["-batch", "-"]), lines).map(drop)
-}
-
-fn cable(lines: &mut String, netns: &str, device: &str, peer_netns: &str, peer: &str) {
-    // Both ends are born where they belong: nothing appears in the machine's own namespace.
-    writeln!(lines, "link add {device} netns {netns} type veth peer name {peer} netns {peer_netns}")
-        .expect("a String takes everything");
-}
-
-/// Two bridges that learn and that pass on even frames to link-local groups; only spanning tree's own, pause and LACP
-/// the kernel keeps.
-fn bridges(clients: &[String], backends: &[String]) -> String {
-    let mut lines = String::from("link set lo up\n");
-    for (bridge, uplink, hosts) in [("front", "weir-front", clients), ("back", "weir-back", backends)] {
-        lines += &format!("link add br-{bridge} type bridge forward_delay 0 mcast_snooping 0 group_fwd_mask 0xfff8\n");
-        lines += &format!("link set br-{bridge} up\n");
-        for port in std::iter::once(uplink).chain(hosts.iter().map(String::as_str)) {
-            lines += &format!("link set {port} master br-{bridge} up\n");
-        }
-    }
-    lines
-}
-
-fn weir_addresses() -> String {
-    let mut lines = String::from("link set lo up\n");
-    for (device, v4, v6) in [(FRONT, WEIR_FRONT_V4, WEIR_FRONT_V6), (BACK, WEIR_BACK_V4, WEIR_BACK_V6)] {
-        lines += &format!("addr add {v4}/24 dev {device}\naddr add {v6}/64 dev {device} nodad\nlink set {device} up\n");
-    }
-    lines
-}
-
-fn host_addresses(v4: Ipv4Addr, v6: Ipv6Addr, routes: &[String]) -> String {
-    let device = HOST_DEVICE;
-    format!(
-        "link set lo up\naddr add {v4}/24 dev {device}\naddr add {v6}/64 dev {device} nodad\nlink set {device} up\n{}\n",
-        routes.join("\n")
-    )
-}
-
-/// No duplicate address detection and no router solicitations: addresses work at once, and the wire is silent.
-fn quieten(netns: &Netns, only_bridges: bool) -> Result<()> {
-    for scope in ["all", "default"] {
-        netns.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
-        netns.sysctl(&format!("net/ipv6/conf/{scope}/accept_ra"), "0")?;
-        netns.sysctl(&format!("net/ipv6/conf/{scope}/router_solicitations"), "0")?;
-        if only_bridges {
-            netns.sysctl(&format!("net/ipv6/conf/{scope}/disable_ipv6"), "1")?;
-        }
-    }
-    Ok(())
-}
-
-/// `tx off`: packets of local sockets leave with their checksum finished, as they would on a wire; XDP does not see
-/// the note that it is not. `gro on`: a veth takes packets from `XDP_TX` and `XDP_REDIRECT` only when it polls, and
-/// without a program of its own it polls only for GRO (drivers/net/veth.c, `veth_xdp_xmit`).
-fn offload(netns: &Netns, devices: &[&str]) -> Result<()> {
-    for device in devices {
-        netns.command("ethtool", &["-K", device, "tx", "off", "tso", "off", "gso", "off", "gro", "on"])?;
-    }
-    Ok(())
-}
-
-/// The right to have a lab standing: one for every two processors.
-#[derive(Debug)]
-struct Turn;
-
-static STANDING: Mutex<usize> = Mutex::new(0);
-static FREED: Condvar = Condvar::new();
-
-impl Turn {
-    fn take() -> Self {
-        let most = std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
-        let standing = STANDING.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut standing =
-            FREED.wait_while(standing, |standing| *standing >= most).unwrap_or_else(PoisonError::into_inner);
-        *standing += 1;
-        Self
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *STANDING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        FREED.notify_one();
     }
 }
