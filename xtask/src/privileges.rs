@@ -3,13 +3,8 @@
 use anyhow::{Context, Result, bail};
 
 /// What tests and demonstrations use, with its number in linux/capability.h.
-const NEEDED: [(&str, u32); 5] = [
-    ("CAP_NET_ADMIN", 12),
-    ("CAP_NET_RAW", 13),
-    ("CAP_SYS_ADMIN", 21),
-    ("CAP_PERFMON", 38),
-    ("CAP_BPF", 39),
-];
+const NEEDED: [(&str, u32); 5] =
+    [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_SYS_ADMIN", 21), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
 
 /// Fails when this process may not make network namespaces and load BPF programs.
 pub(crate) fn require(verb: &str) -> Result<()> {

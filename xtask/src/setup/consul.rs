@@ -52,7 +52,9 @@ pub(super) fn plan(machine: &Machine) -> Result<Option<Step>> {
         let words = std::iter::once("apt-get").chain(options.iter().map(String::as_str)).chain(arguments.to_vec());
         words.map(str::to_owned).collect::<Vec<_>>()
     };
-    let unpack = ["sh", "-ec", r#"dpkg-deb -x "$1"/consul_*.deb "$2""#, "unpack", &path("debs"), &dir.to_string_lossy()].map(str::to_owned);
+    let unpack =
+        ["sh", "-ec", r#"dpkg-deb -x "$1"/consul_*.deb "$2""#, "unpack", &path("debs"), &dir.to_string_lossy()]
+            .map(str::to_owned);
     let actions = vec![
         Action::MakeDir(apt.join("lists/partial")),
         Action::MakeDir(apt.join("cache/archives/partial")),

@@ -50,10 +50,7 @@ fn wanted(llvm: u32, whose: &str, found: Option<Version>) -> Result<Option<(Opti
         }
         // Which one, only bpf-linker's authors know by then: the newest follows nightly.
         _ if found > Some(pinned) => Ok(None),
-        _ => Ok(Some((
-            None,
-            format!("{SINCE}. {whose} has LLVM {llvm}, newer than {FOR_LLVM_22} knows; {shown}."),
-        ))),
+        _ => Ok(Some((None, format!("{SINCE}. {whose} has LLVM {llvm}, newer than {FOR_LLVM_22} knows; {shown}.")))),
     }
 }
 

@@ -89,11 +89,13 @@ pub(super) fn plan(machine: &Machine, rust: &Rust) -> Result<Option<Step>> {
     if debian::find("rustup").is_none() {
         bail!("rustup is needed to install a nightly: https://rustup.rs");
     }
-    let install =
-        ["rustup", "toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"];
+    let install = ["rustup", "toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"];
     Ok(Some(Step {
         what: "a nightly Rust with rust-src".to_owned(),
-        why: format!("Only nightly cargo builds `core` for BPF from its source, and {} has no other Rust that can.", machine.name),
+        why: format!(
+            "Only nightly cargo builds `core` for BPF from its source, and {} has no other Rust that can.",
+            machine.name
+        ),
         needs_root: false,
         by_hand: false,
         actions: vec![Action::run(&install)],
