@@ -156,10 +156,10 @@ impl Drop for Task {
         drop(self.stop.take());
         let Some(thread) = self.thread.take() else { return };
         // The thread has to be gone before its namespace can be; its panic fails the test, unless one does already.
-        if let Err(panic) = thread.join() {
-            if !std::thread::panicking() {
-                std::panic::resume_unwind(panic);
-            }
+        if let Err(panic) = thread.join()
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 }

@@ -52,7 +52,7 @@ const fn back_v6(host: u8) -> Ipv6Addr {
 /// Host 11 is written `…11` in both families, so that a person sees which two addresses are one machine's.
 const fn hex_digits(host: u8) -> u16 {
     let host = host as u16;
-    (host / 100) << 8 | (host / 10 % 10) << 4 | host % 10
+    ((host / 100) << 8) | ((host / 10 % 10) << 4) | (host % 10)
 }
 
 /// An address out of [`VIP_V4_PREFIX`].
