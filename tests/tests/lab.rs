@@ -1,0 +1,147 @@
+//! The lab tests itself: what the other tests rely on, without Weir.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
+use hyper::Method;
+use nix::sys::signal::Signal;
+use weir_tests::lab::{
+    BACK, Consul, FRONT, FrameSocket, HOST_DEVICE, HTTP_PORT, HttpLoad, HttpServer, Lab, Process, Registration,
+    UDP_PORT, UdpEcho, UdpLoad, WEIR_FRONT_V4, WEIR_FRONT_V6, request, run, wait_until,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn namespaces() -> Vec<String> {
+    let listed = run(Command::new("ip").args(["netns", "list"])).unwrap();
+    let own = format!("weir-{}-", std::process::id());
+    listed.lines().filter(|line| line.starts_with(&own)).map(str::to_owned).collect()
+}
+
+#[test]
+fn clients_reach_backends_through_weirs_host_over_tcp_v4_and_v6() {
+    let lab = Lab::builder().clients(2).backends(2).build().unwrap();
+    for backend in &lab.backends {
+        let server = HttpServer::start(&backend.netns, &backend.name, HTTP_PORT).unwrap();
+        for address in [IpAddr::from(backend.v4), IpAddr::from(backend.v6)] {
+            for client in &lab.clients {
+                let report = HttpLoad::new((address, HTTP_PORT).into(), 100).run(&client.netns);
+                assert_eq!((report.failed(), report.answered()), (0, 100), "{report:?}");
+                assert_eq!(report.answers.keys().collect::<Vec<_>>(), [&backend.name]);
+            }
+        }
+        assert_eq!((server.requests(), server.connections()), (400, 400));
+    }
+}
+
+#[test]
+fn a_flow_can_be_had_again_from_the_same_port() {
+    let lab = Lab::builder().backends(1).build().unwrap();
+    let backend = &lab.backends[0];
+    let _server = HttpServer::start(&backend.netns, &backend.name, HTTP_PORT).unwrap();
+    let target = SocketAddr::from((backend.v4, HTTP_PORT));
+    let load = HttpLoad { source_ports: (20_000..20_500).collect(), ..HttpLoad::new(target, 500) };
+    for _ in 0..3 {
+        let report = load.run(&lab.clients[0].netns);
+        assert_eq!(report.answered(), 500, "{:?}", report.errors);
+    }
+}
+
+#[test]
+fn udp_is_paced_exactly_and_nothing_is_lost() {
+    let lab = Lab::builder().backends(1).build().unwrap();
+    let backend = &lab.backends[0];
+    let echo = UdpEcho::start(&backend.netns, &backend.name, UDP_PORT).unwrap();
+    for address in [IpAddr::from(backend.v4), IpAddr::from(backend.v6)] {
+        let before = echo.received();
+        let report = UdpLoad::new((address, UDP_PORT).into(), 5_000, SECOND).run(&lab.clients[0].netns).unwrap();
+        assert_eq!((report.sent, report.send_errors, report.answered()), (5_000, 0, 5_000));
+        assert_eq!(echo.received() - before, 5_000);
+        // The last of 5,000 is due 200 µs before the second is over; a busy machine is late, never early.
+        let milliseconds = report.sending.as_millis();
+        assert!((999..1_100).contains(&milliseconds), "sent for {milliseconds} ms");
+    }
+}
+
+#[test]
+fn frames_arrive_byte_for_byte_tagged_or_not() {
+    let lab = Lab::builder().build().unwrap();
+    let (client, front) = (&lab.clients[0].netns, lab.weir.mac(FRONT).unwrap());
+    let sender = FrameSocket::open(client, HOST_DEVICE).unwrap();
+    let receiver = FrameSocket::open(&lab.weir, FRONT).unwrap();
+    let source = client.mac(HOST_DEVICE).unwrap();
+    let payload: Vec<u8> = (0..200).collect();
+    for kind in [&[0x88, 0xb5][..], &[0x81, 0x00, 0x60, 0x2a, 0x88, 0xb5], &[0x88, 0xa8, 0x00, 0x07, 0x88, 0xb5]] {
+        let frame = [&front[..], &source, kind, &payload].concat();
+        sender.send(&frame).unwrap();
+        let received = receiver.expect(SECOND, |candidate| candidate[6..12] == source).unwrap();
+        assert_eq!(received, frame);
+    }
+    let nothing = FrameSocket::open(&lab.weir, BACK).unwrap().receive(Duration::from_millis(50)).unwrap();
+    assert_eq!(nothing, None);
+}
+
+#[test]
+fn neighbours_are_learnt_not_given() {
+    let lab = Lab::builder().build().unwrap();
+    assert_eq!(lab.clients[0].netns.ip("neigh show").unwrap(), "");
+    for address in [IpAddr::from(WEIR_FRONT_V4), IpAddr::from(WEIR_FRONT_V6)] {
+        let server = SocketAddr::from((address, 1));
+        let refused = request(&lab.clients[0].netns, Method::GET, server, "/", "", SECOND).unwrap_err();
+        assert!(format!("{refused:#}").contains("refused"), "{refused:#}");
+    }
+    let learnt = lab.clients[0].netns.ip("neigh show").unwrap();
+    assert!(learnt.contains(&WEIR_FRONT_V4.to_string()) && learnt.contains(&WEIR_FRONT_V6.to_string()), "{learnt}");
+}
+
+#[test]
+fn a_lab_leaves_nothing() {
+    let lab = Lab::builder().build().unwrap();
+    let process = Process::start(&lab, &lab.weir, "sleeper", Command::new("sleep").arg("600")).unwrap();
+    process.signal(Signal::SIGSTOP).unwrap();
+    let (pid, dir, name) = (process.pid(), lab.dir().to_owned(), lab.weir.name().to_owned());
+    assert!(namespaces().iter().any(|line| line.starts_with(&name)));
+
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        let _owned = (process, lab);
+        panic!("on purpose");
+    }));
+    assert!(outcome.is_err());
+    assert!(!namespaces().iter().any(|line| line.starts_with(&name)));
+    assert!(!dir.exists());
+    assert_eq!(nix::sys::signal::kill(pid, None), Err(nix::errno::Errno::ESRCH));
+}
+
+#[test]
+fn waiting_has_an_end() {
+    let error = wait_until("a miracle", Duration::from_millis(20), || None::<()>).unwrap_err();
+    assert!(error.to_string().ends_with("in vain for a miracle"), "{error}");
+}
+
+#[test]
+fn consul_is_real() {
+    let lab = Lab::builder().backends(0).build().unwrap();
+    let mut consul = Consul::start(&lab, &lab.weir).unwrap();
+    let registration = Registration {
+        id: "web-1".to_owned(),
+        service: "web".to_owned(),
+        address: "10.0.1.11".to_owned(),
+        port: HTTP_PORT,
+        tags: vec!["lab".to_owned()],
+        weights: (300, 30),
+    };
+    consul.register(&registration).unwrap();
+    let passing = |consul: &Consul| {
+        let answer = consul.call(Method::GET, "/v1/health/service/web?passing", None).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap()
+    };
+    let seen = passing(&consul);
+    assert_eq!(seen[0]["Service"]["Weights"]["Passing"], 300, "{seen}");
+    consul.set_health("web-1", "fail").unwrap();
+    assert_eq!(passing(&consul), serde_json::json!([]));
+    consul.set_health("web-1", "pass").unwrap();
+    consul.deregister("web-1").unwrap();
+    assert_eq!(passing(&consul), serde_json::json!([]));
+    consul.leave().unwrap();
+}

@@ -1,0 +1,29 @@
+//! `cargo xtask test` and `cargo xtask ci`.
+
+use anyhow::Result;
+
+use crate::{cargo, privileges, setup};
+
+/// Every package that is built for the host. lb-ebpf is built for BPF, by lb-userspace's build script.
+const PACKAGES: [&str; 3] = ["--workspace", "--exclude", "lb-ebpf"];
+
+/// `cargo xtask test`.
+pub(crate) fn test(filters: &[String]) -> Result<()> {
+    privileges::require("test")?;
+    setup::ensure(setup::Scope::Everything)?;
+    // Tests of one package run the binary of another, which `cargo test` alone does not promise to build.
+    run("build", &["--bins", "--tests"])?;
+    let filters = std::iter::once("--").chain(filters.iter().map(String::as_str));
+    run("test", &filters.collect::<Vec<_>>())
+}
+
+/// `cargo xtask ci`.
+pub(crate) fn all() -> Result<()> {
+    test(&[])?;
+    run("clippy", &["--all-targets", "--", "-D", "warnings"])?;
+    cargo::run(&["fmt", "--all", "--check"])
+}
+
+fn run(verb: &str, arguments: &[&str]) -> Result<()> {
+    cargo::run(&[&[verb], &PACKAGES[..], arguments].concat())
+}
