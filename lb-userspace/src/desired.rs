@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use lb_common::abi::{self, Delivery, DeviceFlags};
 use lb_common::hash;
 
 use crate::address::vip_key;
 use crate::config::{Config, Service};
+use crate::dataplane::kernel::Attached;
 use crate::limiter;
-use crate::nexthop::{Hop, NextHops, StackReason};
+use crate::nexthop::{Device, Frame, Hop, NextHops, StackReason};
 use crate::source::Endpoint;
 use crate::vip::Vip;
 
@@ -75,13 +77,72 @@ impl Way {
     pub const STACK: Self =
         Self { delivery: Delivery::STACK, ifindex: 0, mtu: 0, mac_destination: [0; 6], mac_source: [0; 6] };
 
-    fn of(hop: Option<&Hop>) -> Self {
-        match hop {
-            Some(&Hop::Device { ifindex, source, destination, mtu }) => {
-                Self { delivery: Delivery::DEVICE, ifindex, mtu, mac_destination: destination, mac_source: source }
-            }
-            Some(Hop::Stack(_)) | None => Self::STACK,
+    fn device(frame: &Frame) -> Self {
+        Self {
+            delivery: Delivery::DEVICE,
+            ifindex: frame.ifindex,
+            mtu: frame.mtu,
+            mac_destination: frame.destination,
+            mac_source: frame.source,
         }
+    }
+}
+
+/// What the packet path runs on: the kernel's routes and neighbours, and where Weir is attached.
+#[derive(Debug, Clone, Default)]
+pub struct Ground {
+    /// Next hops and devices.
+    pub hops: Arc<NextHops>,
+    /// The devices that Weir is attached to, by index.
+    pub attached: BTreeMap<u32, Attached>,
+}
+
+impl Ground {
+    /// Whether every program runs in the stack, from where frames can be sent into any Ethernet device. One that runs
+    /// in a driver needs the other device's driver to take them.
+    fn all_skb(&self) -> bool {
+        !self.attached.is_empty() && self.attached.values().all(|attached| *attached == Attached::Skb)
+    }
+
+    /// The way out to an address.
+    pub fn way(&self, address: IpAddr) -> Way {
+        let sendable = self.all_skb() || matches!(self.hops.hops.get(&address), Some(Hop::Device { .. }));
+        match self.hops.frames.get(&address) {
+            Some(frame) if sendable => Way::device(frame),
+            Some(_) | None => Way::STACK,
+        }
+    }
+
+    /// The way out to an address, for a person.
+    pub fn describe(&self, address: IpAddr) -> String {
+        let way = self.way(address);
+        if way.delivery == Delivery::DEVICE {
+            let name = self.hops.devices.get(&way.ifindex).map_or("a device that is gone", |device| &device.name);
+            return format!("xdp {name}");
+        }
+        match self.hops.hops.get(&address) {
+            Some(Hop::Stack(StackReason::NoRoute)) => "stack: no route".to_owned(),
+            Some(Hop::Stack(StackReason::Local)) => "stack: this host's own address".to_owned(),
+            Some(Hop::Stack(StackReason::CannotTransmit { device })) => {
+                format!("stack: {device} takes no frames from XDP")
+            }
+            Some(Hop::Stack(StackReason::Unresolved) | Hop::Device { .. }) => {
+                "stack: the neighbour does not answer (yet)".to_owned()
+            }
+            None => "stack: not looked up yet".to_owned(),
+        }
+    }
+
+    /// The flags of every device that has any.
+    fn devices(&self) -> BTreeMap<u32, u32> {
+        let all_skb = self.all_skb();
+        let flags = |ifindex: &u32, device: &Device| {
+            let transmit = device.can_transmit || all_skb && device.ethernet.is_some();
+            let transmit = if transmit { DeviceFlags::TRANSMIT } else { 0 };
+            transmit | if self.attached.contains_key(ifindex) { DeviceFlags::ATTACHED } else { 0 }
+        };
+        let all = self.hops.devices.iter().map(|(&ifindex, device)| (ifindex, flags(&ifindex, device)));
+        all.filter(|(_, flags)| *flags != 0).collect()
     }
 }
 
@@ -112,21 +173,23 @@ impl Roster {
     }
 }
 
-/// Merges everything into the desired state, and says what had to be left out.
+/// Merges everything into the desired state, and says by service what had to be left out.
+///
+/// A service that no registry has spoken of yet is not there: its packets pass as a stranger's.
 pub fn merge(
     config: &Config,
     rosters: &BTreeMap<String, Roster>,
-    hops: &NextHops,
-    attached: &BTreeMap<u32, bool>,
+    ground: &Ground,
     max_backends: u32,
 ) -> (Desired, BTreeMap<String, Vec<String>>) {
-    let mut desired = Desired { devices: devices(hops, attached), ..Desired::default() };
+    let mut desired = Desired { devices: ground.devices(), ..Desired::default() };
     let mut problems: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut left = max_backends as usize;
     for service in &config.services {
-        let (backends, mut said) = backends(config, service, rosters.get(&service.name), hops, left);
+        let Some(roster) = rosters.get(&service.name) else { continue };
+        let (backends, mut said) = backends(config, service, roster, ground, left);
         left -= backends.len();
-        said.extend(unattached(&backends, hops, attached));
+        said.extend(unattached(&backends, ground));
         if !said.is_empty() {
             problems.insert(service.name.clone(), said);
         }
@@ -147,13 +210,12 @@ pub fn merge(
 fn backends(
     config: &Config,
     service: &Service,
-    roster: Option<&Roster>,
-    hops: &NextHops,
+    roster: &Roster,
+    ground: &Ground,
     left: usize,
 ) -> (BTreeMap<BackendKey, DesiredBackend>, Vec<String>) {
     let mut backends: BTreeMap<BackendKey, DesiredBackend> = BTreeMap::new();
     let mut problems = Vec::new();
-    let Some(roster) = roster else { return (backends, problems) };
     problems.extend(roster.held.clone());
     let mut endpoints: Vec<&Endpoint> = roster.endpoints.iter().collect();
     // Whatever the order of the answer, the same ones are taken.
@@ -179,7 +241,7 @@ fn backends(
                 DesiredBackend {
                     weight: endpoint.weight,
                     zone: endpoint.zone.clone(),
-                    way: Way::of(hops.hops.get(&endpoint.address)),
+                    way: ground.way(endpoint.address),
                 },
             );
         }
@@ -201,44 +263,25 @@ fn unfit(config: &Config, service: &Service, endpoint: &Endpoint) -> Option<&'st
 }
 
 /// Backends whose replies would not be translated, because they come in by a device that nothing is attached to.
-fn unattached(
-    backends: &BTreeMap<BackendKey, DesiredBackend>,
-    hops: &NextHops,
-    attached: &BTreeMap<u32, bool>,
-) -> Option<String> {
-    let names: Vec<&str> =
-        attached.keys().filter_map(|ifindex| hops.devices.get(ifindex)).map(|device| device.name.as_str()).collect();
+fn unattached(backends: &BTreeMap<BackendKey, DesiredBackend>, ground: &Ground) -> Option<String> {
+    let hops = &ground.hops;
+    let attached = ground.attached.keys().filter_map(|ifindex| hops.devices.get(ifindex));
+    let attached: Vec<&str> = attached.map(|device| device.name.as_str()).collect();
     let mut astray = backends.keys().filter_map(|key| {
         let local = matches!(hops.hops.get(&key.listens.ip()), Some(Hop::Stack(StackReason::Local)));
         let via = hops.via.get(&key.listens.ip())?;
-        (!local && !names.contains(&via.as_str())).then_some((key, via))
+        (!local && !attached.contains(&via.as_str())).then_some((key, via))
     });
     let (key, via) = astray.next()?;
-    let more = astray.count();
+    let more = match astray.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
     Some(format!(
-        "backend {} at {}{} is reached by {via}, to which Weir is not attached: its replies will not be translated \
-         back; add an [[interface]] named {via:?}",
-        key.id,
-        key.listens,
-        if more > 0 { format!(" (and {more} more)") } else { String::new() },
+        "backend {} at {}{more} is reached by {via}, to which Weir is not attached: its replies will not be \
+         translated back; add an [[interface]] named {via:?}",
+        key.id, key.listens,
     ))
-}
-
-/// The flags of every device; `attached` says whether Weir's program runs in a device's driver.
-fn devices(hops: &NextHops, attached: &BTreeMap<u32, bool>) -> BTreeMap<u32, u32> {
-    hops.devices
-        .iter()
-        .filter_map(|(&ifindex, device)| {
-            let mut flags = 0;
-            if device.can_transmit {
-                flags |= DeviceFlags::TRANSMIT;
-            }
-            if attached.contains_key(&ifindex) {
-                flags |= DeviceFlags::ATTACHED;
-            }
-            (flags != 0).then_some((ifindex, flags))
-        })
-        .collect()
 }
 
 /// The addresses whose next hops matter.

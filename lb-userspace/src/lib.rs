@@ -3,7 +3,10 @@
 //! `sources → desired state → plan → data plane`: every arrow is a type in this crate, and each can be run alone.
 
 pub mod address;
+pub mod api;
+pub mod cli;
 pub mod config;
+pub mod controller;
 pub mod dataplane;
 pub mod desired;
 pub mod doctor;
@@ -12,5 +15,6 @@ pub mod maglev;
 mod netlink;
 pub mod nexthop;
 pub mod plan;
+pub mod run;
 pub mod source;
 pub mod vip;

@@ -1,7 +1,7 @@
 //! From limits as a person writes them to limits in the ticks of the kernel's clock.
 
 use lb_common::abi;
-use lb_common::gcra::{MAX_UNITS, TICKS_PER_NS};
+use lb_common::gcra::{self, MAX_UNITS, TICKS_PER_NS};
 
 use crate::config::{Limit, Per, Unit};
 
@@ -34,6 +34,18 @@ pub fn compile(limit: &Limit) -> abi::Limit {
             Per::Source => abi::LimitScope::SOURCE,
         },
     }
+}
+
+/// The rate that a compiled limit truly keeps, in units a second: a tick is not divided.
+#[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
+pub fn true_rate(limit: &Limit) -> f64 {
+    let compiled = compile(limit);
+    let cost = match limit.unit {
+        // A packet is one unit, so its cost is rounded down to whole ticks.
+        Unit::Packets => gcra::cost(&compiled, 1) as f64,
+        Unit::Bytes => compiled.cost as f64 / (compiled.shift as f64).exp2(),
+    };
+    1e9 * TICKS_PER_NS as f64 / cost
 }
 
 /// The limits in the order in which packets are to meet them: a packet that its source may not send must not cost

@@ -16,6 +16,8 @@ pub struct Interface {
     pub name: String,
     /// How to attach.
     pub mode: Mode,
+    /// The line of the file that names it, for messages.
+    pub line: usize,
 }
 
 /// How the program is attached to a device.
@@ -70,7 +72,8 @@ fn read_one(mut table: Table<'_, '_>, lines: &mut BTreeMap<String, usize>) -> Op
     }
     let mode = table.choice("mode", &MODES).map_or(Mode::Auto, |found| found.value);
     table.finish();
-    Some(Interface { name: found?.value.to_owned(), mode })
+    let found = found?;
+    Some(Interface { name: found.value.to_owned(), mode, line: found.line })
 }
 
 fn invalid(character: char) -> bool {

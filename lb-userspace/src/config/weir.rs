@@ -13,9 +13,14 @@ pub const DEFAULT_TABLE_SIZE: u32 = 65_537;
 /// How many sources are remembered unless the file says otherwise.
 pub const DEFAULT_MAX_SOURCES: u32 = 262_144;
 
+/// How many backends the maps are made for unless the file says otherwise.
+const DEFAULT_MAX_BACKENDS: u32 = 16_384;
+
 const MIN_TABLE_SIZE: u32 = 251;
 const MAX_TABLE_SIZE: u32 = 1_048_573;
 const MAX_MAX_SOURCES: u32 = 1 << 24;
+/// As many addresses as next hops are followed for.
+const MAX_MAX_BACKENDS: u32 = 16_384;
 /// `sun_path` of unix(7), without its closing zero.
 const MAX_SOCKET_BYTES: usize = 107;
 
@@ -32,6 +37,8 @@ pub struct Weir {
     pub table_size: u32,
     /// How many sources all per-source limits together remember, 1 to 16,777,216.
     pub max_sources: u32,
+    /// How many backends all services together may have, 1 to 16,384.
+    pub max_backends: u32,
 }
 
 impl Default for Weir {
@@ -42,6 +49,7 @@ impl Default for Weir {
             hash_seed: 0,
             table_size: DEFAULT_TABLE_SIZE,
             max_sources: DEFAULT_MAX_SOURCES,
+            max_backends: DEFAULT_MAX_BACKENDS,
         }
     }
 }
@@ -77,11 +85,16 @@ pub(super) fn read(root: &mut Table<'_, '_>, directory: &Path) -> Weir {
         weir.hash_seed = seed.value;
     }
     weir.table_size = read_table_size(&mut table).unwrap_or(weir.table_size);
-    let expected = format!("an integer from 1 to {MAX_MAX_SOURCES}");
-    let sources = table.integer("max_sources", &expected, 1, MAX_MAX_SOURCES.into());
-    weir.max_sources = sources.and_then(|found| u32::try_from(found.value).ok()).unwrap_or(weir.max_sources);
+    weir.max_sources = read_count(&mut table, "max_sources", MAX_MAX_SOURCES).unwrap_or(weir.max_sources);
+    weir.max_backends = read_count(&mut table, "max_backends", MAX_MAX_BACKENDS).unwrap_or(weir.max_backends);
     table.finish();
     weir
+}
+
+/// An integer from 1 to `most`.
+fn read_count(table: &mut Table<'_, '_>, key: &'static str, most: u32) -> Option<u32> {
+    let found = table.integer(key, &format!("an integer from 1 to {most}"), 1, most.into())?;
+    u32::try_from(found.value).ok()
 }
 
 fn read_table_size(table: &mut Table<'_, '_>) -> Option<u32> {

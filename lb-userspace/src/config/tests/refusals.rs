@@ -162,7 +162,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "[[interface]]\nname = \"eth0\"\nmode = \"auto\"",
         "interfaces = []",
-        "F:1: interface: found nothing, expected at least one [[interface]], each with a name\nF:6: weir.interfaces: found an unknown key, expected socket, on_exit, hash_seed, table_size or max_sources",
+        "F:1: interface: found nothing, expected at least one [[interface]], each with a name\nF:6: weir.interfaces: found an unknown key, expected socket, on_exit, hash_seed, table_size, max_sources or max_backends",
     ),
     ("[weir]\n", "interface = []\n[weir]\n", "F:7: not TOML: found \"interface\": duplicate key"),
     (

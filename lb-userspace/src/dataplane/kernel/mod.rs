@@ -1,6 +1,7 @@
 //! The data plane in the kernel.
 
 mod attach;
+mod attachments;
 mod mapped;
 mod object;
 
@@ -15,6 +16,7 @@ use lb_common::Refusal;
 use lb_common::abi::{Backend, BucketCell, Delivery, Endpoint, Limit, LimitCount, Service, Slot, Traffic, VipKey, map};
 
 pub use attach::{Attached, Attachment};
+pub use attachments::Attachments;
 pub use object::{Object, TOOLCHAIN};
 
 use super::{Capacity, DataPlane, Op};

@@ -1,0 +1,147 @@
+//! What the control socket says, in JSON. Fields may join; none is renamed or changes its unit.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Weir's version.
+    pub version: String,
+    /// The controller's process id.
+    pub pid: u32,
+    /// Whether every registry has reported and the data plane holds what they said.
+    pub ready: bool,
+    /// How many times the data plane was changed.
+    pub generation: u64,
+    /// Seconds since the controller started.
+    pub uptime_s: u64,
+    /// What it is attached to.
+    pub interfaces: Vec<InterfaceRow>,
+    /// Where backends are known.
+    pub registries: Vec<RegistryRow>,
+    /// How many services there are.
+    pub services: usize,
+    /// How many backends they have together.
+    pub backends: usize,
+    /// What is not as it should be, one line each.
+    pub problems: Vec<String>,
+    /// The toolchain that compiled the programs.
+    pub bpf_toolchain: String,
+}
+
+/// A device in [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceRow {
+    /// Its name.
+    pub name: String,
+    /// `native`, `skb`, `absent` when there is no such device at the moment, or `failed`.
+    pub mode: String,
+}
+
+/// A registry in [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryRow {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What it is and where.
+    pub source: String,
+    /// `waiting` for a first answer, `ok`, or `failing`.
+    pub state: String,
+    /// Why it fails.
+    pub problem: Option<String>,
+    /// Seconds since its last good answer.
+    pub last_good_s: Option<u64>,
+}
+
+/// One of `GET /v1/services`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRow {
+    /// Its name.
+    pub name: String,
+    /// Where clients connect: `192.0.2.10:80/tcp`.
+    pub vip: String,
+    /// How packets reach its backends.
+    pub forward: String,
+    /// The registry that knows its backends.
+    pub registry: String,
+    /// How many backends it has.
+    pub backends: usize,
+    /// Packets towards backends.
+    pub packets: u64,
+    /// Bytes of layer 3 towards backends.
+    pub bytes: u64,
+    /// Packets of replies.
+    pub reply_packets: u64,
+    /// Bytes of layer 3 of replies.
+    pub reply_bytes: u64,
+    /// What is not as it should be.
+    pub problems: Vec<String>,
+}
+
+/// One of `GET /v1/backends`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendRow {
+    /// The service it serves.
+    pub service: String,
+    /// The registry's identity of it.
+    pub id: String,
+    /// Its address.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+    /// Its share of new flows, relative to the others'.
+    pub weight: u16,
+    /// The failure domain it is in, when known.
+    pub zone: Option<String>,
+    /// Slots of the service's table that it holds.
+    pub slots: u32,
+    /// How its packets leave: `xdp eth1`, or `stack` and why.
+    pub delivery: String,
+    /// Packets towards it.
+    pub packets: u64,
+    /// Bytes of layer 3 towards it.
+    pub bytes: u64,
+    /// Packets of its replies.
+    pub reply_packets: u64,
+    /// Bytes of layer 3 of its replies.
+    pub reply_bytes: u64,
+}
+
+/// One of `GET /v1/limits`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitRow {
+    /// The service it is of.
+    pub service: String,
+    /// What has a bucket of its own: `service` or `source`.
+    pub per: String,
+    /// Units a second.
+    pub rate: u64,
+    /// `packets/s` or `bytes/s`.
+    pub unit: String,
+    /// Units that may come at once; none is the strict leaky bucket.
+    pub burst: Option<u64>,
+    /// Packets let through.
+    pub admitted: u64,
+    /// Packets refused.
+    pub over: u64,
+}
+
+/// One of `GET /v1/refusals`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalRow {
+    /// Its name.
+    pub name: String,
+    /// `pass`: left to the host as it came. `drop`: ended here.
+    pub action: String,
+    /// How many packets.
+    pub packets: u64,
+    /// What it means.
+    pub meaning: String,
+}
+
+/// An answer that is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What was found, what was expected, what to do.
+    pub error: String,
+}

@@ -1,0 +1,49 @@
+//! `weir limits`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::table::{Side, table};
+use super::{Output, Socket};
+use crate::api::types::LimitRow;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+impl Args {
+    pub(super) async fn execute(self) -> Result<ExitCode> {
+        let rows: Vec<LimitRow> = self.socket.client()?.get("limits", &[]).await?;
+        self.output.print(&rows, |rows| text(rows))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn text(rows: &[LimitRow]) -> String {
+    let heads = [
+        ("SERVICE", Side::Left),
+        ("PER", Side::Left),
+        ("RATE", Side::Right),
+        ("UNIT", Side::Left),
+        ("BURST", Side::Right),
+        ("ADMITTED", Side::Right),
+        ("OVER", Side::Right),
+    ];
+    let cells = rows.iter().map(|row| {
+        vec![
+            row.service.clone(),
+            row.per.clone(),
+            row.rate.to_string(),
+            row.unit.clone(),
+            row.burst.map_or("strict".to_owned(), |burst| burst.to_string()),
+            row.admitted.to_string(),
+            row.over.to_string(),
+        ]
+    });
+    table(&heads, &cells.collect::<Vec<_>>(), "no service has a limit")
+}

@@ -1,0 +1,160 @@
+//! The command line. Exit codes: 0 good, 1 refused or failed, 2 wrong usage.
+
+mod backends;
+mod check;
+mod detach;
+mod doctor;
+mod limits;
+mod refusals;
+mod run;
+mod services;
+mod status;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use crate::api::client::Client;
+use crate::config::DEFAULT_SOCKET;
+
+/// Weir: a layer-4 load balancer for containers, in XDP
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, propagate_version = true, infer_subcommands = false)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start balancing in the foreground: attach, follow the registries, until SIGTERM or Ctrl-C
+    Run(run::Args),
+    /// Say whether a configuration is good, without touching anything
+    Check(check::Args),
+    /// Show how the running Weir is: interfaces, registries, problems
+    Status(status::Args),
+    /// List the services and what they carried
+    Services(services::Args),
+    /// List the backends: their slots of the table, their way out, what they carried
+    Backends(backends::Args),
+    /// List the rate limits, what they admitted and what they refused
+    Limits(limits::Args),
+    /// List why packets were not forwarded, and how many
+    Refusals(refusals::Args),
+    /// Look at this host and say what to change for Weir to work well
+    Doctor(doctor::Args),
+    /// Stop the running Weir and leave the host as it was
+    Detach(detach::Args),
+}
+
+/// Where the running Weir is.
+#[derive(Debug, Args)]
+struct Socket {
+    /// The control socket of the running Weir
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+}
+
+impl Socket {
+    fn client(&self) -> Result<Client> {
+        Client::new(&self.socket)
+    }
+}
+
+/// How to print.
+#[derive(Debug, Args)]
+struct Output {
+    /// How to print
+    #[arg(short, long = "output", value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For a person
+    Text,
+    /// For a program
+    Json,
+}
+
+impl Output {
+    /// Prints `what` as JSON, or as `text` makes of it.
+    fn print<T: Serialize>(&self, what: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        let text = match self.format {
+            Format::Json => serde_json::to_string_pretty(what)? + "\n",
+            Format::Text => text(what),
+        };
+        print(&text)
+    }
+}
+
+/// Prints to standard output. A reader that has seen enough, such as `head`, is no failure.
+fn print(text: &str) -> Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Runs what the arguments ask for.
+pub fn main() -> ExitCode {
+    // Exits with 2 on wrong usage, with 0 after --help and --version.
+    let cli = Cli::parse();
+    // Any well-kept provider will do; an error means that one is installed already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("weir: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match cli.verb {
+            Verb::Run(args) => args.execute().await,
+            Verb::Check(args) => args.execute(),
+            Verb::Status(args) => args.execute().await,
+            Verb::Services(args) => args.execute().await,
+            Verb::Backends(args) => args.execute().await,
+            Verb::Limits(args) => args.execute().await,
+            Verb::Refusals(args) => args.execute().await,
+            Verb::Doctor(args) => args.execute(),
+            Verb::Detach(args) => args.execute().await,
+        }
+    });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("weir: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_and_argument_has_a_line_of_help() {
+        for verb in Cli::command().get_subcommands() {
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+            for argument in verb.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", verb.get_name(), argument.get_id());
+            }
+        }
+    }
+}

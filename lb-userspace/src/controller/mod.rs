@@ -1,0 +1,168 @@
+//! The controller: hears registries and the kernel, and keeps the data plane in step.
+
+mod registries;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+pub use registries::Registries;
+
+use crate::config::Config;
+use crate::dataplane::{Capacity, DataPlane};
+use crate::desired::{self, Desired, Ground};
+use crate::nexthop::{Hop, StackReason};
+use crate::plan::{State, plan};
+use crate::source::Update;
+
+/// How long to wait after a failed write: at first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long readiness waits for neighbours to answer.
+const NEIGHBOURS: Duration = Duration::from_secs(1);
+
+/// Slots for twice as many tables as there are services, so that each can have a new one written while the old one
+/// is in use, and some to rest.
+const SPARE_TABLES: u32 = 4;
+
+/// Flows that are remembered because the tables do not explain their replies.
+const FLOWS: u32 = 65_536;
+
+/// Network devices.
+const DEVICES: u32 = 4_096;
+
+/// How large the maps have to be for a configuration.
+pub fn capacity(config: &Config) -> Capacity {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let services = count(config.services.len()).max(1);
+    Capacity {
+        services,
+        backends: config.weir.max_backends,
+        table_size: config.weir.table_size,
+        tables: services.saturating_mul(2).saturating_add(SPARE_TABLES),
+        limits: count(config.services.iter().map(|service| service.limits.len()).sum()).max(1),
+        sources: config.weir.max_sources,
+        flows: FLOWS,
+        devices: DEVICES,
+    }
+}
+
+/// The controller's state and its data plane. Does no I/O but the data plane's.
+#[derive(Debug)]
+pub struct Controller<P> {
+    config: Config,
+    capacity: Capacity,
+    plane: P,
+    state: State,
+    desired: Desired,
+    ground: Ground,
+    registries: Registries,
+    problems: BTreeMap<String, Vec<String>>,
+    generation: u64,
+    started: Instant,
+    /// When all registries had spoken.
+    spoke: Option<Instant>,
+    /// Why the data plane is not in step, and when to try again.
+    behind: Option<Behind>,
+}
+
+#[derive(Debug)]
+struct Behind {
+    error: String,
+    retry_at: Instant,
+    wait: Duration,
+}
+
+impl<P: DataPlane> Controller<P> {
+    /// A controller for an empty data plane that was made with [`capacity`].
+    pub fn new(config: Config, plane: P, registries: Registries, now: Instant) -> Self {
+        let capacity = capacity(&config);
+        Self {
+            config,
+            capacity,
+            plane,
+            state: State::new(capacity),
+            desired: Desired::default(),
+            ground: Ground::default(),
+            registries,
+            problems: BTreeMap::new(),
+            generation: 0,
+            started: now,
+            spoke: None,
+            behind: None,
+        }
+    }
+
+    /// Takes in what a source says, and acts on it.
+    pub fn hear(&mut self, update: Update, now: Instant) {
+        self.registries.hear(&self.config, update, now);
+        if self.spoke.is_none() && self.registries.all_spoke() {
+            self.spoke = Some(now);
+        }
+        self.reconcile(now);
+    }
+
+    /// Takes in what the kernel says, and acts on it.
+    pub fn stand_on(&mut self, ground: Ground, now: Instant) {
+        self.ground = ground;
+        self.reconcile(now);
+    }
+
+    /// The addresses whose next hops matter.
+    pub fn addresses(&self) -> BTreeSet<IpAddr> {
+        desired::addresses(&self.registries.rosters).take(crate::nexthop::MAX_FOLLOWED).collect()
+    }
+
+    /// When to call [`Self::reconcile`] though nothing was heard.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.behind.as_ref().map(|behind| behind.retry_at)
+    }
+
+    /// Brings the data plane in step, as far as it lets itself.
+    pub fn reconcile(&mut self, now: Instant) {
+        let (desired, problems) =
+            desired::merge(&self.config, &self.registries.rosters, &self.ground, self.capacity.backends);
+        for (service, problem) in problems.iter().flat_map(|(service, all)| all.iter().map(move |one| (service, one))) {
+            if !self.problems.get(service).is_some_and(|known| known.contains(problem)) {
+                tracing::warn!(service, problem);
+            }
+        }
+        self.problems = problems;
+        self.desired = desired;
+        match self.apply() {
+            Ok(0) => self.behind = None,
+            Ok(steps) => {
+                self.generation += 1;
+                self.behind = None;
+                tracing::info!(generation = self.generation, steps, "the data plane is in step");
+            }
+            Err(error) => {
+                let wait = self.behind.as_ref().map_or(RETRY.0, |behind| (behind.wait * 2).min(RETRY.1));
+                tracing::error!(error = format!("{error:#}"), ?wait, "the data plane is behind; trying again");
+                self.behind = Some(Behind { error: format!("{error:#}"), retry_at: now + wait, wait });
+            }
+        }
+    }
+
+    fn apply(&mut self) -> anyhow::Result<usize> {
+        let steps = plan(&self.desired, &self.state)?;
+        for step in &steps {
+            tracing::debug!(op = %step.op);
+            self.plane.apply(&step.op).map_err(|error| error.context(step.op.to_string()))?;
+            self.state.record(step);
+        }
+        Ok(steps.len())
+    }
+
+    /// Whether every registry has spoken, the data plane holds what they said, and neighbours had time to answer.
+    pub fn is_ready(&self, now: Instant) -> bool {
+        let Some(spoke) = self.spoke else { return false };
+        let settled = self.addresses().iter().all(|address| {
+            !matches!(self.ground.hops.hops.get(address), None | Some(Hop::Stack(StackReason::Unresolved)))
+        });
+        self.behind.is_none() && (settled || now.saturating_duration_since(spoke) >= NEIGHBOURS)
+    }
+}

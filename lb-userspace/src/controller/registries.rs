@@ -1,0 +1,90 @@
+//! What each registry said last, and whether it still speaks.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::api::types::RegistryRow;
+use crate::config::Config;
+use crate::desired::Roster;
+use crate::source::{Report, Snapshot, Update};
+
+/// Every configured registry, and the rosters of the services that came of them.
+#[derive(Debug, Default)]
+pub struct Registries {
+    by_name: BTreeMap<String, Registry>,
+    /// The endpoints that stand, by the service's name.
+    pub rosters: BTreeMap<String, Roster>,
+}
+
+#[derive(Debug)]
+struct Registry {
+    source: String,
+    last_good: Option<Instant>,
+    problem: Option<String>,
+}
+
+impl Registries {
+    /// Notes that a registry is followed; `source` says what it is.
+    pub fn expect(&mut self, name: &str, source: String) {
+        self.by_name.insert(name.to_owned(), Registry { source, last_good: None, problem: None });
+    }
+
+    /// Takes in what a source says.
+    pub fn hear(&mut self, config: &Config, update: Update, now: Instant) {
+        let name: &str = &update.registry;
+        let Some(registry) = self.by_name.get_mut(name) else { return };
+        match update.report {
+            Report::Snapshot(snapshot) => {
+                if registry.problem.take().is_some() {
+                    tracing::info!(registry = name, "the registry can be read again");
+                }
+                registry.last_good = Some(now);
+                self.call(config, name, Some(&snapshot));
+            }
+            Report::Problem(problem) => {
+                if registry.problem.as_ref() != Some(&problem) {
+                    tracing::warn!(registry = name, %problem, "the registry cannot be read; the last good state stands");
+                }
+                registry.problem = Some(problem);
+                self.call(config, name, None);
+            }
+        }
+    }
+
+    /// Hands every service of a registry what was said of it, or nothing but that it was asked.
+    fn call(&mut self, config: &Config, name: &str, snapshot: Option<&Snapshot>) {
+        for service in config.services.iter().filter(|service| service.registry == name) {
+            let roster = self.rosters.entry(service.name.clone()).or_default();
+            let Some(snapshot) = snapshot else { continue };
+            let held = roster.held.is_some();
+            roster.hear(snapshot.get(&service.wanted().key()));
+            match &roster.held {
+                Some(reason) if !held => tracing::warn!(service = service.name, registry = name, reason, "held back"),
+                None if held => tracing::info!(service = service.name, registry = name, "not held back any more"),
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    /// Whether every registry has spoken.
+    pub fn all_spoke(&self) -> bool {
+        self.by_name.values().all(|registry| registry.last_good.is_some() || registry.problem.is_some())
+    }
+
+    /// All of them, for a person.
+    pub fn rows(&self, now: Instant) -> Vec<RegistryRow> {
+        let row = |(name, registry): (&String, &Registry)| RegistryRow {
+            name: name.clone(),
+            source: registry.source.clone(),
+            state: match (&registry.problem, registry.last_good) {
+                (Some(_), _) => "failing",
+                (None, Some(_)) => "ok",
+                (None, None) => "waiting",
+            }
+            .to_owned(),
+            problem: registry.problem.clone(),
+            last_good_s: registry.last_good.map(|at| now.saturating_duration_since(at).as_secs()),
+        };
+        self.by_name.iter().map(row).collect()
+    }
+}

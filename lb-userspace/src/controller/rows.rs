@@ -1,0 +1,143 @@
+//! What the controller shows of itself.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use lb_common::refusal::Action;
+
+use super::Controller;
+use crate::api::types::{BackendRow, InterfaceRow, LimitRow, RefusalRow, ServiceRow, Status};
+use crate::config::{Forward, Limit, Per, Unit};
+use crate::dataplane::DataPlane;
+use crate::dataplane::kernel::TOOLCHAIN;
+use crate::limiter;
+
+impl<P: DataPlane> Controller<P> {
+    /// How it is; `interfaces` and `troubles` come from whoever attached the programs.
+    pub fn status(&self, interfaces: Vec<InterfaceRow>, troubles: Vec<String>, now: Instant) -> Status {
+        let registries = self.registries.rows(now);
+        let failing = registries
+            .iter()
+            .filter_map(|row| row.problem.as_ref().map(|problem| format!("registry {}: {problem}", row.name)));
+        let services = self.problems.iter().flat_map(|(service, problems)| {
+            problems.iter().map(move |problem| format!("service {service}: {problem}"))
+        });
+        let behind = self.behind.iter().map(|behind| format!("the data plane is behind: {}", behind.error));
+        let problems = troubles.into_iter().chain(behind).chain(failing).chain(services).collect();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            ready: self.is_ready(now),
+            generation: self.generation,
+            uptime_s: now.saturating_duration_since(self.started).as_secs(),
+            interfaces,
+            registries,
+            services: self.config.services.len(),
+            backends: self.desired.services.values().map(|service| service.backends.len()).sum(),
+            problems,
+            bpf_toolchain: TOOLCHAIN.to_owned(),
+        }
+    }
+
+    /// What is served, in the order of the configuration.
+    pub fn services(&self) -> Result<Vec<ServiceRow>> {
+        let row = |service: &crate::config::Service| {
+            let state = self.state.services.get(&service.vip);
+            let traffic = state.map(|state| self.plane.service_traffic(state.id)).transpose()?.unwrap_or_default();
+            Ok(ServiceRow {
+                name: service.name.clone(),
+                vip: service.vip.to_string(),
+                forward: match service.forward {
+                    Forward::Nat => "nat".to_owned(),
+                },
+                registry: service.registry.clone(),
+                backends: state.map_or(0, |state| state.backends.len()),
+                packets: traffic.packets,
+                bytes: traffic.bytes,
+                reply_packets: traffic.reply_packets,
+                reply_bytes: traffic.reply_bytes,
+                problems: self.problems.get(&service.name).cloned().unwrap_or_default(),
+            })
+        };
+        self.config.services.iter().map(row).collect()
+    }
+
+    /// The backends of all services, or of one.
+    ///
+    /// # Errors
+    /// When there is no such service, or a counter cannot be read.
+    pub fn backends(&self, service: Option<&str>) -> Result<Vec<BackendRow>> {
+        if let Some(name) = service
+            && !self.config.services.iter().any(|service| service.name == name)
+        {
+            let known: Vec<&str> = self.config.services.iter().map(|service| service.name.as_str()).collect();
+            anyhow::bail!("there is no service {name:?}; there are {}", known.join(", "));
+        }
+        let mut rows = Vec::new();
+        for configured in self.config.services.iter().filter(|s| service.is_none_or(|name| s.name == name)) {
+            let Some(state) = self.state.services.get(&configured.vip) else { continue };
+            let desired = self.desired.services.get(&configured.vip);
+            for (key, backend) in &state.backends {
+                let wanted = desired.and_then(|desired| desired.backends.get(key));
+                let traffic = self.plane.backend_traffic(backend.id)?;
+                rows.push(BackendRow {
+                    service: state.name.clone(),
+                    id: key.id.clone(),
+                    address: key.listens.ip().to_string(),
+                    port: key.listens.port(),
+                    weight: wanted.map_or(0, |wanted| wanted.weight),
+                    zone: wanted.and_then(|wanted| wanted.zone.clone()),
+                    slots: state.slots.get(&backend.id).copied().unwrap_or(0),
+                    delivery: self.ground.describe(key.listens.ip()),
+                    packets: traffic.packets,
+                    bytes: traffic.bytes,
+                    reply_packets: traffic.reply_packets,
+                    reply_bytes: traffic.reply_bytes,
+                });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The limits of all services.
+    pub fn limits(&self) -> Result<Vec<LimitRow>> {
+        let mut rows = Vec::new();
+        for service in &self.config.services {
+            let ids = self.state.services.get(&service.vip).map(|state| state.limits.as_slice()).unwrap_or_default();
+            for (index, Limit { per, rate, unit, burst }) in limiter::in_order(&service.limits).into_iter().enumerate()
+            {
+                let count = ids.get(index).map(|&id| self.plane.limit_count(id)).transpose()?.unwrap_or_default();
+                rows.push(LimitRow {
+                    service: service.name.clone(),
+                    per: match per {
+                        Per::Service => "service".to_owned(),
+                        Per::Source => "source".to_owned(),
+                    },
+                    rate,
+                    unit: match unit {
+                        Unit::Packets => "packets/s".to_owned(),
+                        Unit::Bytes => "bytes/s".to_owned(),
+                    },
+                    burst,
+                    admitted: count.admitted,
+                    over: count.over,
+                });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// What was not forwarded, by reason.
+    pub fn refusals(&self) -> Result<Vec<RefusalRow>> {
+        let row = |(refusal, packets): (lb_common::Refusal, u64)| RefusalRow {
+            name: refusal.name().to_owned(),
+            action: match refusal.action() {
+                Action::Pass => "pass".to_owned(),
+                Action::Drop => "drop".to_owned(),
+            },
+            packets,
+            meaning: refusal.meaning().trim().to_owned(),
+        };
+        Ok(self.plane.refusals()?.into_iter().map(row).collect())
+    }
+}
