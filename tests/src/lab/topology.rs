@@ -224,8 +224,9 @@ impl Builder {
             weir.sysctl(key, "1")?;
         }
         for client in &clients {
-            // Twenty thousand connections from one address take more ports than the default range has.
-            client.netns.sysctl("net/ipv4/ip_local_port_range", "1024 65535")?;
+            // Twenty thousand connections from one address take more ports than the default range has. Those below
+            // are for tests that choose their ports.
+            client.netns.sysctl("net/ipv4/ip_local_port_range", "16384 65535")?;
         }
 
         let mut lines = String::new();
