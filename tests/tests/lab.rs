@@ -96,6 +96,19 @@ fn neighbours_are_learnt_not_given() {
 }
 
 #[test]
+fn links_leave_no_work_for_a_nic_that_is_not_there_and_take_what_xdp_sends() {
+    let lab = Lab::builder().build().unwrap();
+    let ends = [(&lab.weir, FRONT), (&lab.weir, BACK), (&lab.switch, "weir-front"), (&lab.switch, "weir-back")];
+    let ends = ends.into_iter().chain([(&lab.clients[0].netns, HOST_DEVICE), (&lab.backends[0].netns, HOST_DEVICE)]);
+    for (netns, device) in ends {
+        let features = netns.command("ethtool", &["--show-features", device]).unwrap();
+        for feature in ["tx-checksumming: off", "tcp-segmentation-offload: off", "generic-receive-offload: on"] {
+            assert!(features.lines().any(|line| line == feature), "{device} lacks {feature}:\n{features}");
+        }
+    }
+}
+
+#[test]
 fn a_lab_leaves_nothing() {
     let lab = Lab::builder().build().unwrap();
     let process = Process::start(&lab, &lab.weir, "sleeper", Command::new("sleep").arg("600")).unwrap();
