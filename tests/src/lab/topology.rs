@@ -259,7 +259,7 @@ impl Builder {
         for netns in clients.iter().map(|client| &client.netns).chain(backends.iter().map(|backend| &backend.netns)) {
             offload(netns, &[HOST_DEVICE])?;
         }
-        for (netns, devices) in [(&weir, 2), (&switch, 4 + client_names.len() + backend_names.len())] {
+        for (netns, devices) in [(&weir, 2), (&switch, 2 + client_names.len() + backend_names.len())] {
             await_links(netns, devices)?;
         }
         for netns in clients.iter().map(|client| &client.netns).chain(backends.iter().map(|backend| &backend.netns)) {
