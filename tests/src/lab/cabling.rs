@@ -86,11 +86,13 @@ pub(super) fn offload(netns: &Netns, devices: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the kernel has noticed the carrier of every device: only then do IPv6 addresses work.
+/// Waits until the kernel has noticed the carrier of every link: only then do IPv6 addresses work and bridges forward.
 pub(super) fn await_links(netns: &Netns, devices: usize) -> Result<()> {
     let what = format!("{devices} devices of {} to be up", netns.name());
     wait_until(&what, LINKS_WITHIN, || {
-        let links = netns.ip("-json link show").and_then(|text| Ok(serde_json::from_str::<serde_json::Value>(&text)?));
+        let links = netns
+            .ip("-json link show type veth")
+            .and_then(|text| Ok(serde_json::from_str::<serde_json::Value>(&text)?));
         let links = match links {
             Ok(links) => links,
             Err(error) => return Some(Err(error)),

@@ -186,20 +186,16 @@ pub enum Kept {
 /// When something of them cannot be taken away.
 pub fn sweep(kept: Kept) -> Result<Vec<String>> {
     let dir = std::env::temp_dir();
-    let goes = |name: &str| {
-        let Some((pid, id)) = dead_owner(name) else { return false };
-        debug_assert_ne!(pid.as_raw(), 0);
-        kept == Kept::Goes || !dir.join(id).join(KEPT).exists()
-    };
+    let goes = |id: &str| kept == Kept::Goes || !dir.join(id).join(KEPT).exists();
     let mut swept = Vec::new();
-    for name in names_in(Path::new("/run/netns")).into_iter().filter(|name| goes(name)) {
+    for name in names_in(Path::new("/run/netns")).into_iter().filter(|name| dead_id(name).is_some_and(goes)) {
         let pids = run(Command::new("ip").args(["netns", "pids", &name]))?;
         let pids: Vec<Pid> = pids.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect();
         end_processes(&pids);
         delete_namespace(&name)?;
         swept.push(name);
     }
-    for name in names_in(&dir).into_iter().filter(|name| goes(name)) {
+    for name in names_in(&dir).into_iter().filter(|name| dead_id(name) == Some(name) && goes(name)) {
         let path = dir.join(&name);
         std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         swept.push(path.display().to_string());
@@ -212,21 +208,20 @@ fn names_in(dir: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Reads `weir-PID-N…`: the process it belonged to, if that is dead, and the lab's id.
-fn dead_owner(name: &str) -> Option<(Pid, &str)> {
-    let rest = name.strip_prefix("weir-")?;
-    let (pid, rest) = rest.split_once('-')?;
+/// The id, `weir-PID-N`, that `name` begins with, if it is of a lab whose process is dead.
+fn dead_id(name: &str) -> Option<&str> {
+    let (pid, rest) = name.strip_prefix("weir-")?.split_once('-')?;
     let number = rest.split('-').next()?;
     number.parse::<u32>().ok()?;
     let id = &name[.."weir-".len() + pid.len() + 1 + number.len()];
-    let pid = Pid::from_raw(pid.parse().ok()?);
-    let ours_and_live = lock(&LIVE).iter().any(|resources| resources.id == id);
-    let dead = match pid == Pid::this() {
-        // The id of a dead process was given to this one.
-        true => !ours_and_live,
-        false => kill(pid, None) == Err(nix::errno::Errno::ESRCH),
+    let pid = Pid::from_raw(pid.parse().ok().filter(|pid| *pid > 0)?);
+    let dead = if pid == Pid::this() {
+        // A dead process's id may have been given to this one.
+        !lock(&LIVE).iter().any(|resources| resources.id == id)
+    } else {
+        kill(pid, None) == Err(nix::errno::Errno::ESRCH)
     };
-    (pid.as_raw() > 0 && dead).then_some((pid, id))
+    dead.then_some(id)
 }
 
 fn delete_namespace(name: &str) -> Result<()> {
@@ -266,5 +261,20 @@ fn has_ended(pid: Pid) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X'])),
         Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dead_id;
+
+    #[test]
+    fn only_what_a_dead_lab_made_is_swept() {
+        let own = std::process::id();
+        assert_eq!(dead_id(&format!("weir-{own}-4000-c1")), Some(format!("weir-{own}-4000").as_str()));
+        // Process 1 lives.
+        for other in ["weir-1-0-c1", "weir-x-0", "weir-1", "weir-0-0", "weir--1-0", "other-1-0"] {
+            assert_eq!(dead_id(other), None, "{other}");
+        }
     }
 }

@@ -73,10 +73,22 @@ pub(crate) async fn ask(
         let body = response.into_body().collect().await?.to_bytes();
         Ok::<_, hyper::Error>(Answer { status, body })
     };
-    let (answer, closed) = tokio::join!(exchange, connection);
+    let (answer, connection) = tokio::join!(exchange, connection.without_shutdown());
     let answer = answer.context("no answer")?;
-    closed.context("the connection broke after the answer")?;
+    let stream = connection.context("the connection broke after the answer")?.io.into_inner();
+    let more = read_one(&stream).await.context("the connection broke after the answer")?;
+    anyhow::ensure!(more == 0, "the server went on after it had said that it would close");
     Ok(answer)
+}
+
+async fn read_one(stream: &TcpStream) -> std::io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        match stream.try_read(&mut [0]) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
 }
 
 async fn connect(server: SocketAddr, source_port: Option<u16>) -> std::io::Result<TcpStream> {

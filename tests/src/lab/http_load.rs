@@ -24,7 +24,8 @@ pub struct HttpLoad {
     /// How many at once.
     pub concurrency: usize,
     /// The port that each request comes from, as many as `requests`, in order; empty lets the kernel choose. The same
-    /// port means the same flow, when two loads are compared.
+    /// port means the same flow, when two loads are compared. Those from 1024 to 16383 the kernel never chooses in a
+    /// client's namespace.
     pub source_ports: Vec<u16>,
     /// How long one request may take.
     pub timeout: Duration,
@@ -117,6 +118,11 @@ impl HttpReport {
     /// How many requests failed.
     pub fn failed(&self) -> u64 {
         self.errors.values().sum()
+    }
+
+    /// Why most of those failed that did.
+    pub fn commonest_error(&self) -> Option<&str> {
+        self.errors.iter().max_by_key(|(_, count)| **count).map(|(error, _)| error.as_str())
     }
 
     /// The part of the answers that a backend gave, 0 to 1.

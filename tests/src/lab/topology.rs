@@ -224,8 +224,9 @@ impl Builder {
             weir.sysctl(key, "1")?;
         }
         for client in &clients {
-            // Twenty thousand connections from one address take more ports than the default range has.
-            client.netns.sysctl("net/ipv4/ip_local_port_range", "1024 65535")?;
+            // Twenty thousand connections from one address take more ports than the default range has. Those below
+            // are for tests that choose their ports.
+            client.netns.sysctl("net/ipv4/ip_local_port_range", "16384 65535")?;
         }
 
         let mut lines = String::new();
@@ -258,7 +259,7 @@ impl Builder {
         for netns in clients.iter().map(|client| &client.netns).chain(backends.iter().map(|backend| &backend.netns)) {
             offload(netns, &[HOST_DEVICE])?;
         }
-        for (netns, devices) in [(&weir, 2), (&switch, 4 + client_names.len() + backend_names.len())] {
+        for (netns, devices) in [(&weir, 2), (&switch, 2 + client_names.len() + backend_names.len())] {
             await_links(netns, devices)?;
         }
         for netns in clients.iter().map(|client| &client.netns).chain(backends.iter().map(|backend| &backend.netns)) {

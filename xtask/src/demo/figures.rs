@@ -100,7 +100,7 @@ impl Spread {
             .collect();
         let worst = backends.iter().map(|share| (share.percent - share.expected_percent).abs()).fold(0.0, f64::max);
         let strangers = report.answers.keys().filter(|name| !weights.contains_key(*name)).count();
-        let failed = report.failed();
+        let failed = failures(&[report]);
         let milliseconds = |part| 1_000.0 * report.latency(part).unwrap_or_default().as_secs_f64();
         Self {
             answered: report.answered(),
@@ -110,9 +110,9 @@ impl Spread {
             p99_ms: milliseconds(0.99),
             mark: Mark {
                 what,
-                found: format!("{} requests, worst share {worst:.2} points off, {failed} failed", report.answered()),
+                found: format!("{} requests, worst share {worst:.2} points off, {failed}", report.answered()),
                 wanted: format!("at most {points} points off, none failed"),
-                passed: worst <= points && failed == 0 && strangers == 0,
+                passed: worst <= points && report.failed() == 0 && strangers == 0,
             },
             backends,
         }
@@ -189,6 +189,15 @@ pub(crate) struct Limit {
 impl Limit {
     pub(crate) fn passed(&self) -> bool {
         self.admitted.passed && self.bystander.passed
+    }
+}
+
+/// `none failed`, or how many did and why most of them.
+pub(crate) fn failures(reports: &[&HttpReport]) -> String {
+    let failed: u64 = reports.iter().map(|report| report.failed()).sum();
+    match reports.iter().find_map(|report| report.commonest_error()) {
+        None => "none failed".to_owned(),
+        Some(error) => format!("{failed} failed ({error})"),
     }
 }
 

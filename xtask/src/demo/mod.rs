@@ -5,6 +5,7 @@ mod phases;
 mod screen;
 mod stage;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -31,7 +32,11 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     privileges::require("demo")?;
     setup::ensure(setup::Scope::Lab)?;
-    let binary = cargo::build_release("lb-userspace", "weir")?;
+    // The same variable names the binary to the tests.
+    let binary = match std::env::var_os("WEIR_BINARY") {
+        Some(named) => PathBuf::from(named),
+        None => cargo::build_release("lb-userspace", "weir")?,
+    };
     // One that was left standing on purpose gives way to the next.
     lab::sweep(lab::Kept::Goes)?;
 

@@ -37,32 +37,30 @@ pub(super) fn plan(machine: &Machine) -> Result<Option<Step>> {
     let dir = consul_cache_dir();
     let apt = dir.join("apt");
     let path = |below: &str| apt.join(below).to_string_lossy().into_owned();
-    let options = [
-        "-q".to_owned(),
-        format!("-oDir::Etc::SourceList={}", path("sources.list")),
-        "-oDir::Etc::SourceParts=-".to_owned(),
-        format!("-oDir::State::Lists={}", path("lists")),
-        format!("-oDir::Cache={}", path("cache")),
-        // The user `_apt` may not enter a cache directory of root's.
-        "-oAPT::Sandbox::User=root".to_owned(),
-        "-oAcquire::Languages=none".to_owned(),
-        "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
-    ];
-    let apt_get = |arguments: &[&str]| {
-        let words = std::iter::once("apt-get").chain(options.iter().map(String::as_str)).chain(arguments.to_vec());
-        words.map(str::to_owned).collect::<Vec<_>>()
+    // Sandbox: the user `_apt` may not enter a cache directory of root's.
+    let settings = format!(
+        "Dir::Etc::SourceList \"{}\"; Dir::Etc::SourceParts \"-\"; Dir::State::Lists \"{}\"; Dir::Cache \"{}\"; \
+         APT::Sandbox::User \"root\"; Acquire::Languages \"none\";\n",
+        path("sources.list"),
+        path("lists"),
+        path("cache"),
+    );
+    let conf = path("apt.conf");
+    let apt_get = |arguments: &[&str], dir| {
+        let words = [&["apt-get", "-q", "-c", conf.as_str()], arguments].concat();
+        Action::Run(words.into_iter().map(str::to_owned).collect(), dir)
     };
     let unpack =
-        ["sh", "-ec", r#"dpkg-deb -x "$1"/consul_*.deb "$2""#, "unpack", &path("debs"), &dir.to_string_lossy()]
-            .map(str::to_owned);
+        ["sh", "-ec", r#"dpkg-deb -x "$1"/consul_*.deb "$2""#, "unpack", &path("debs"), &dir.to_string_lossy()];
     let actions = vec![
         Action::MakeDir(apt.join("lists/partial")),
         Action::MakeDir(apt.join("cache/archives/partial")),
         Action::MakeDir(apt.join("debs")),
         Action::Write(apt.join("sources.list"), format!("deb [signed-by={KEYRING}] {mirror} {SUITE} main\n")),
-        Action::Run(apt_get(&["update"]), None),
-        Action::Run(apt_get(&["download", "consul"]), Some(apt.join("debs"))),
-        Action::Run(unpack.to_vec(), None),
+        Action::Write(apt.join("apt.conf"), settings),
+        apt_get(&["update"], None),
+        apt_get(&["download", "consul"], Some(apt.join("debs"))),
+        Action::run(&unpack),
     ];
     Ok(Some(Step { actions, ..step }))
 }

@@ -47,8 +47,11 @@ impl Machine {
 /// The packages that are missing, as one step.
 pub(super) fn plan(machine: &Machine, rust: &Rust) -> Option<Step> {
     let mut packages: Vec<&str> = machine.missing_tools.iter().map(|(_, package)| *package).collect();
-    let mut reasons: Vec<String> =
-        machine.missing_tools.iter().map(|(tool, package)| format!("{package} has `{tool}`")).collect();
+    let tools: Vec<String> = machine.missing_tools.iter().map(|(tool, _)| format!("`{tool}`")).collect();
+    let mut reasons = Vec::new();
+    if !tools.is_empty() {
+        reasons.push(format!("builds, the lab or whoever looks into it call {}", tools.join(", ")));
+    }
     if !machine.has_certificates {
         packages.push("ca-certificates");
         reasons.push("ca-certificates lets cargo and apt-get know whom they talk to".to_owned());
@@ -63,7 +66,7 @@ pub(super) fn plan(machine: &Machine, rust: &Rust) -> Option<Step> {
     if packages.is_empty() {
         return None;
     }
-    let why = format!("{}.", reasons.join("; "));
+    let why = sentence(&reasons.join("; "));
     let step = Step { what: packages.join(", "), why, needs_root: true, by_hand: false, actions: vec![] };
     if !machine.is_debian {
         let advice = format!("# {}: install the packages that have these, by whatever name", machine.name);
@@ -72,6 +75,11 @@ pub(super) fn plan(machine: &Machine, rust: &Rust) -> Option<Step> {
     let install = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends"];
     let install: Vec<&str> = install.into_iter().chain(packages).collect();
     Some(Step { actions: vec![Action::run(&["apt-get", "update"]), Action::run(&install)], ..step })
+}
+
+fn sentence(text: &str) -> String {
+    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+    format!("{}{rest}.", first.to_uppercase())
 }
 
 /// A program on the path.

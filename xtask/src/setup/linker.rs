@@ -13,7 +13,8 @@ use super::toolchain::Rust;
 
 /// The last release whose default is LLVM 22.
 const FOR_LLVM_22: &str = "0.10.4";
-const SINCE: &str = "bpf-linker turns what rustc compiles for BPF into an object that the kernel takes";
+/// What it is for.
+const PURPOSE: &str = "It turns what rustc compiles for BPF into an object that the kernel takes";
 
 /// The step that installs it, where it is not there or is another.
 pub(super) fn plan(rust: &Rust) -> Result<Option<Step>> {
@@ -45,12 +46,12 @@ fn wanted(llvm: u32, whose: &str, found: Option<Version>) -> Result<Option<(Opti
         ),
         22 if found == Some(pinned) => Ok(None),
         22 => {
-            let why = format!("{SINCE}. {whose} has LLVM 22, and {FOR_LLVM_22} is the release for that; {shown}.");
+            let why = format!("{PURPOSE}; {whose} has LLVM 22, and {FOR_LLVM_22} is the release for that; {shown}.");
             Ok(Some((Some(FOR_LLVM_22), why)))
         }
         // Which one, only bpf-linker's authors know by then: the newest follows nightly.
         _ if found > Some(pinned) => Ok(None),
-        _ => Ok(Some((None, format!("{SINCE}. {whose} has LLVM {llvm}, newer than {FOR_LLVM_22} knows; {shown}.")))),
+        _ => Ok(Some((None, format!("{PURPOSE}; {whose} has LLVM {llvm}, newer than {FOR_LLVM_22} knows; {shown}.")))),
     }
 }
 

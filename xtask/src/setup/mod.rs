@@ -31,7 +31,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
     }
     if check {
         print!("{}", shown(&plan, ""));
-        bail!("{} missing; `cargo xtask setup` installs it", count(&plan));
+        bail!("{} missing; `cargo xtask setup` brings what is", count(&plan));
     }
     apply(&plan)
 }
