@@ -69,7 +69,7 @@ impl Socket {
 #[derive(Debug, Args)]
 struct Output {
     /// How to print
-    #[arg(short, long = "output", value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    #[arg(short = 'o', long = "output", value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     format: Format,
 }
 
