@@ -1,1 +1,174 @@
+//! The controller on a fake data plane: what it makes of what registries say.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::dataplane::{Fake, Faulty};
+use crate::nexthop::NextHops;
+use crate::source::{Endpoint, Report, Snapshot};
+
+const CONFIG: &str = r#"
+[weir]
+table_size = 251
+
+[[interface]]
+name = "eth0"
+
+[registry.local]
+path = "services.d"
+
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+protocol = "tcp"
+
+[[service]]
+name = "dns"
+vip = "203.0.113.10"
+port = 53
+protocol = "udp"
+limit = { per = "source", rate = 10, unit = "packets/s" }
+"#;
+
+fn controller<P: DataPlane>(make: impl FnOnce(Fake) -> P) -> Controller<P> {
+    let config = Config::parse(CONFIG, Path::new("weir.toml")).unwrap();
+    let plane = make(Fake::new(capacity(&config)));
+    let mut registries = Registries::default();
+    registries.expect("local", "file services.d".into());
+    Controller::new(config, plane, registries, Instant::now())
+}
+
+fn endpoint(id: &str, address: &str, weight: u16) -> Endpoint {
+    Endpoint { id: id.into(), address: address.parse().unwrap(), port: 8080, weight, zone: None }
+}
+
+fn say<P: DataPlane>(controller: &mut Controller<P>, report: Report) {
+    controller.hear(Update { registry: "local".into(), report }, Instant::now());
+}
+
+fn snapshot(services: &[(&str, &[Endpoint])]) -> Report {
+    Report::Snapshot(services.iter().map(|(name, all)| ((*name).to_owned(), all.to_vec())).collect::<Snapshot>())
+}
+
+fn ids<P: DataPlane>(controller: &Controller<P>, service: &str) -> Vec<String> {
+    controller.backends(Some(service)).unwrap().into_iter().map(|row| row.id).collect()
+}
+
+#[test]
+fn a_service_that_nobody_has_spoken_of_is_a_stranger() {
+    let controller = controller(|fake| fake);
+    assert!(controller.plane.tables.vips.is_empty());
+    assert!(!controller.is_ready(Instant::now()));
+}
+
+#[test]
+fn a_registry_that_never_worked_leaves_its_services_closed() {
+    let mut controller = controller(|fake| fake);
+    say(&mut controller, Report::Problem("connection refused".into()));
+    // The VIPs are there, so that their packets are refused by name rather than passed to the host.
+    assert_eq!(controller.plane.tables.vips.len(), 2);
+    assert!(ids(&controller, "web").is_empty());
+    let status = controller.status(Vec::new(), Vec::new(), Instant::now());
+    assert_eq!(status.registries[0].state, "failing");
+    assert!(status.problems[0].contains("connection refused"), "{:?}", status.problems);
+}
+
+#[test]
+fn a_problem_removes_nothing_and_is_over_with_the_next_snapshot() {
+    let mut controller = controller(|fake| fake);
+    say(&mut controller, snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1)])]));
+    let generation = controller.generation;
+    say(&mut controller, Report::Problem("down".into()));
+    assert_eq!(ids(&controller, "web"), ["a"]);
+    assert_eq!(controller.generation, generation, "nothing was written");
+    say(&mut controller, snapshot(&[("web", &[endpoint("b", "10.0.0.2", 1)])]));
+    assert_eq!(ids(&controller, "web"), ["b"]);
+    assert!(controller.status(Vec::new(), Vec::new(), Instant::now()).problems.is_empty());
+}
+
+#[test]
+fn an_empty_or_vanished_service_keeps_its_last_backends_and_says_so() {
+    for emptied in [snapshot(&[("web", &[])]), snapshot(&[])] {
+        let mut controller = controller(|fake| fake);
+        say(&mut controller, snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1), endpoint("b", "10.0.0.2", 1)])]));
+        say(&mut controller, emptied);
+        assert_eq!(ids(&controller, "web"), ["a", "b"]);
+        let status = controller.status(Vec::new(), Vec::new(), Instant::now());
+        assert!(
+            status.problems.iter().any(|p| p.contains("web") && p.contains("last 2 stand")),
+            "{:?}",
+            status.problems
+        );
+        say(&mut controller, snapshot(&[("web", &[endpoint("b", "10.0.0.2", 1)])]));
+        assert_eq!(ids(&controller, "web"), ["b"]);
+    }
+}
+
+#[test]
+fn unfit_endpoints_are_left_out_with_a_reason() {
+    let mut controller = controller(|fake| fake);
+    let endpoints = [
+        endpoint("good", "10.0.0.1", 1),
+        endpoint("twin", "10.0.0.1", 1),
+        endpoint("six", "fd00::1", 1),
+        Endpoint { port: 80, ..endpoint("loop", "203.0.113.10", 1) },
+    ];
+    say(&mut controller, snapshot(&[("web", &endpoints)]));
+    assert_eq!(ids(&controller, "web"), ["good"]);
+    let problems = controller.services().unwrap()[0].problems.join("\n");
+    for word in ["twin", "six", "address family", "loop", "round for ever"] {
+        assert!(problems.contains(word), "{word} in {problems}");
+    }
+}
+
+#[test]
+fn a_data_plane_that_fails_is_tried_again_later_each_time() {
+    let mut controller = controller(|fake| Faulty::new(fake, 1, 0));
+    say(&mut controller, snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1)])]));
+    let now = Instant::now();
+    assert!(!controller.is_ready(now));
+    assert!(controller.status(Vec::new(), Vec::new(), now).problems.iter().any(|p| p.contains("injected fault")));
+    let first = controller.behind.as_ref().unwrap().wait;
+    controller.reconcile(now);
+    assert_eq!(controller.behind.as_ref().unwrap().wait, first * 2);
+    for _ in 0..20 {
+        controller.reconcile(now);
+    }
+    assert_eq!(controller.behind.as_ref().unwrap().wait, RETRY.1);
+    controller.plane.heal();
+    controller.reconcile(now);
+    assert_eq!(controller.retry_at(), None);
+    assert_eq!(ids(&controller, "web"), ["a"]);
+}
+
+#[test]
+fn readiness_waits_for_neighbours_but_not_for_ever() {
+    let mut controller = controller(|fake| fake);
+    say(
+        &mut controller,
+        snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1)]), ("dns", &[endpoint("a", "10.0.0.1", 1)])]),
+    );
+    let spoke = controller.spoke.unwrap();
+    assert!(!controller.is_ready(spoke));
+    assert!(controller.is_ready(spoke + NEIGHBOURS));
+    let mut hops = NextHops::default();
+    let address = "10.0.0.1".parse().unwrap();
+    hops.hops.insert(address, Hop::Stack(StackReason::Unresolved));
+    controller.stand_on(Ground { hops: Arc::new(hops.clone()), ..Ground::default() }, spoke);
+    assert!(!controller.is_ready(spoke));
+    let device = Hop::Device { ifindex: 3, source: [2; 6], destination: [4; 6], mtu: 1500 };
+    hops.hops.insert(address, device);
+    controller.stand_on(Ground { hops: Arc::new(hops), ..Ground::default() }, spoke);
+    assert!(controller.is_ready(spoke));
+}
+
+#[test]
+fn rows_name_what_they_are_asked_for() {
+    let controller = controller(|fake| fake);
+    let error = controller.backends(Some("wbe")).unwrap_err().to_string();
+    assert!(error.contains("wbe") && error.contains("web, dns"), "{error}");
+    assert_eq!(controller.limits().unwrap().len(), 1);
+    assert_eq!(controller.refusals().unwrap().len(), lb_common::Refusal::ALL.len());
+}

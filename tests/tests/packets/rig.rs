@@ -1,0 +1,143 @@
+//! Both builds of the packet path, with the same tables.
+
+use aya::programs::{TestRun as _, TestRunOptions};
+use lb_common::abi::Traffic;
+use lb_common::refusal::{Action, Refusal};
+use lb_common::{Verdict, decide};
+use weir::dataplane::kernel::{Kernel, Object};
+use weir::dataplane::{Capacity, DataPlane, Fake};
+use weir::plan::{State, plan};
+
+use crate::world::{INGRESS, desired, namespace, routes};
+
+const CAPACITY: Capacity = Capacity {
+    services: 32,
+    backends: 64,
+    table_size: 251,
+    tables: 66,
+    limits: 16,
+    sources: 4096,
+    flows: 4096,
+    devices: 16,
+};
+
+/// What became of a frame: the XDP action, and its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Pass(Vec<u8>),
+    Drop,
+    Transmit(Vec<u8>),
+    Redirect(Vec<u8>),
+}
+
+/// The host build and the kernel, side by side.
+pub(crate) struct Rig {
+    fake: Fake,
+    kernel: Kernel,
+    object: Object,
+    state: State,
+    /// The device towards clients.
+    pub front: u32,
+}
+
+impl Rig {
+    /// In a network namespace of this thread's own.
+    pub(crate) fn new() -> Self {
+        let front = namespace();
+        let mut object = Object::load(CAPACITY, false).unwrap_or_else(|error| panic!("{error:?}"));
+        let mut kernel = Kernel::new(&mut object, CAPACITY).expect("the maps");
+        let mut fake = Fake::new(CAPACITY);
+        let mut state = State::new(CAPACITY);
+        for step in plan(&desired(7, front), &state).expect("there is room") {
+            kernel.apply(&step.op).unwrap_or_else(|error| panic!("{}: {error:?}", step.op));
+            fake.apply(&step.op).unwrap_or_else(|error| panic!("{}: {error:?}", step.op));
+            state.record(&step);
+        }
+        fake.tables.routes = routes(front);
+        // Limits are in buckets that were never used: any time will do, if it is not the very first.
+        fake.tables.now_ns.set(1 << 40);
+        Self { fake, kernel, object, state, front }
+    }
+
+    /// Sends a frame through both, and asserts that they agree on its fate and on every counter.
+    #[track_caller]
+    pub(crate) fn send(&mut self, frame: &[u8]) -> (Fate, Option<Refusal>) {
+        let host = self.through_host(frame);
+        let kernel = self.through_kernel(frame);
+        assert_eq!(host.0, kernel, "host (left) and kernel (right) differ on {frame:02x?}");
+        assert_eq!(self.fake.refusals().unwrap(), self.kernel.refusals().unwrap(), "counters after {frame:02x?}");
+        host
+    }
+
+    fn through_host(&mut self, frame: &[u8]) -> (Fate, Option<Refusal>) {
+        let mut bytes = frame.to_vec();
+        match decide(bytes.as_mut_slice(), &self.fake.tables, INGRESS) {
+            Verdict::Transmit { ifindex: INGRESS } => (Fate::Transmit(bytes), None),
+            Verdict::Transmit { .. } => (Fate::Redirect(bytes), None),
+            Verdict::Stack => (Fate::Pass(bytes), None),
+            Verdict::Refused(refusal) => {
+                assert_eq!(bytes, frame, "a refused frame is as it came");
+                match refusal.action() {
+                    Action::Pass => (Fate::Pass(bytes), Some(refusal)),
+                    Action::Drop => (Fate::Drop, Some(refusal)),
+                }
+            }
+        }
+    }
+
+    fn through_kernel(&mut self, frame: &[u8]) -> Fate {
+        let mut out = vec![0; frame.len() + 512];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        let result = self.object.xdp().expect("loaded").test_run(options).expect("BPF_PROG_TEST_RUN");
+        out.truncate(result.data_size_out as usize);
+        match result.return_value {
+            1 => {
+                assert_eq!(out.len(), frame.len());
+                Fate::Drop
+            }
+            2 => Fate::Pass(out),
+            3 => Fate::Transmit(out),
+            4 => Fate::Redirect(out),
+            other => panic!("XDP action {other}"),
+        }
+    }
+
+    /// What a service carried, by its name; asserts that both agree.
+    #[track_caller]
+    pub(crate) fn traffic(&self, service: &str) -> Traffic {
+        let id = self.state.services.values().find(|state| state.name == service).expect("a known service").id;
+        let host = self.fake.service_traffic(id).unwrap();
+        assert_eq!(host, self.kernel.service_traffic(id).unwrap());
+        host
+    }
+
+    /// What every backend carried; asserts that both agree.
+    #[track_caller]
+    pub(crate) fn backend_traffic(&self) -> Vec<Traffic> {
+        let ids = self.state.services.values().flat_map(|service| service.backends.values().map(|backend| backend.id));
+        ids.map(|id| {
+            let host = self.fake.backend_traffic(id).unwrap();
+            assert_eq!(host, self.kernel.backend_traffic(id).unwrap());
+            host
+        })
+        .collect()
+    }
+}
+
+/// A row of a table: what comes in, and what becomes of it.
+pub(crate) struct Row {
+    pub what: &'static str,
+    pub frame: Vec<u8>,
+    pub fate: Fate,
+    pub refusal: Option<Refusal>,
+}
+
+/// Sends every row's frame, and says which row came out otherwise.
+#[track_caller]
+pub(crate) fn check(rig: &mut Rig, rows: Vec<Row>) {
+    for Row { what, frame, fate, refusal } in rows {
+        assert_eq!(rig.send(&frame), (fate, refusal), "{what}");
+    }
+}
