@@ -1,8 +1,6 @@
 //! A packet's way: `parse → find service → limits → choose backend → translate`.
 
-use crate::abi::{
-    Backend, Delivery, Endpoint, FlowKey, FlowOwner, LimitScope, Service, ServiceFlags, SourceKey, Table,
-};
+use crate::abi::{Backend, Delivery, Endpoint, FlowKey, FlowOwner, LimitScope, Service, ServiceFlags, SourceKey};
 use crate::gcra::{self, Admission};
 use crate::hash;
 use crate::nat::{self, End};
@@ -64,7 +62,7 @@ fn request<P: Packet + ?Sized, T: Tables>(
         Delivery::DEVICE => Verdict::Transmit { ifindex: backend.ifindex },
         _ => Verdict::Stack,
     };
-    remember(tables, service, headers, id, backend);
+    remember(tables, service, headers, id, &backend);
     // The stack lowers the time to live of what it routes, and finds the next hop itself.
     let transmit = verdict != Verdict::Stack;
     nat::translate(packet, headers, End::Destination, backend.address, backend.port.to_ne_bytes(), transmit)
@@ -161,7 +159,7 @@ fn admit<T: Tables>(tables: &T, service: &Service, headers: &Headers) -> Result<
 /// The backend a client's flow goes to.
 #[inline(always)]
 fn choose<T: Tables>(tables: &T, service: &Service, client: Address, client_port: [u8; 2]) -> Option<u32> {
-    let table = Table::unpack(service.table);
+    let table = tables.table(service);
     if table.len == 0 {
         return None;
     }

@@ -3,7 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use crate::abi::{Backend, Endpoint, FlowKey, FlowOwner, Limit, LimitCount, Service, Slot, SourceKey, Traffic, VipKey};
+use crate::abi::{
+    Backend, Endpoint, FlowKey, FlowOwner, Limit, LimitCount, Service, Slot, SourceKey, Table, Traffic, VipKey,
+};
 use crate::gcra::Bucket;
 use crate::tables::{Direction, Route, RouteQuery, Tables};
 use crate::{Address, Refusal};
@@ -90,12 +92,16 @@ impl Tables for HostTables {
         at(&self.services, id)
     }
 
+    fn table(&self, service: &Service) -> Table {
+        Table::unpack(service.table)
+    }
+
     fn slot(&self, index: u32) -> Option<Slot> {
         at(&self.slots, index).copied()
     }
 
-    fn backend(&self, id: u32) -> Option<&Backend> {
-        at(&self.backends, id)
+    fn backend(&self, id: u32) -> Option<Backend> {
+        at(&self.backends, id).copied()
     }
 
     fn endpoint(&self, key: &VipKey) -> Option<Endpoint> {

@@ -1,6 +1,6 @@
 //! What the packet path looks things up in: the maps in the kernel, plain collections on the host.
 
-use crate::abi::{Backend, Endpoint, FlowKey, FlowOwner, Limit, Service, Slot, SourceKey, VipKey};
+use crate::abi::{Backend, Endpoint, FlowKey, FlowOwner, Limit, Service, Slot, SourceKey, Table, VipKey};
 use crate::gcra::Bucket;
 use crate::{Address, Refusal};
 
@@ -53,10 +53,12 @@ pub trait Tables {
     fn vip(&self, key: &VipKey) -> Option<u32>;
     /// A service's head.
     fn service(&self, id: u32) -> Option<&Service>;
+    /// Where the service's Maglev table lies at this moment.
+    fn table(&self, service: &Service) -> Table;
     /// A slot.
     fn slot(&self, index: u32) -> Option<Slot>;
-    /// A backend.
-    fn backend(&self, id: u32) -> Option<&Backend>;
+    /// A backend, read whole: `None` also when its row is being written all the time.
+    fn backend(&self, id: u32) -> Option<Backend>;
     /// The backend that listens here.
     fn endpoint(&self, key: &VipKey) -> Option<Endpoint>;
     /// The owner of a remembered flow.

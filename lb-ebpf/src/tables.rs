@@ -7,10 +7,10 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_fib_lookup};
 use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_ns, bpf_redirect};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::abi::{
-    Backend, BucketCell, DeviceFlags, Endpoint, FlowKey, FlowOwner, Limit, LimitCount, Service, Slot, SourceKey,
+    Backend, BucketCell, DeviceFlags, Endpoint, FlowKey, FlowOwner, Limit, LimitCount, Service, Slot, SourceKey, Table,
     Traffic, VipKey,
 };
 use lb_common::gcra::Bucket;
@@ -50,6 +50,16 @@ static BACKEND_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1, 
 static LIMIT_COUNTS: PerCpuArray<LimitCount> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static REFUSALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// When it is full nothing is said, until the controller has read.
+#[map]
+static UNRESOLVED: RingBuf = RingBuf::with_byte_size(16 * 1024, 0);
+
+/// `BPF_FIB_LKUP_RET_NO_NEIGH` of include/uapi/linux/bpf.h: there is a route, but no neighbour for its next hop.
+const NO_NEIGHBOUR: i64 = 7;
+
+/// How often a row that is being written is read again. A write takes nanoseconds.
+const ROW_TRIES: u32 = 3;
 
 /// Address families (include/linux/socket.h).
 const AF_INET: u8 = 2;
@@ -94,6 +104,15 @@ pub fn was_seen(ctx: &TcContext) -> bool {
 fn device_has(ifindex: u32, flag: u32) -> bool {
     // SAFETY: not preallocated (see above), and a word is read at once.
     unsafe { DEVICES.get(ifindex) }.is_some_and(|flags| flags & flag != 0)
+}
+
+/// The compiler moves no access to memory across this. It is what `compiler_fence` is for, which LLVM does not know
+/// for this target. The order of the processor's own loads is x86's; others would want a load that acquires (BPF has
+/// one since Linux 6.15).
+#[inline(always)]
+fn barrier() {
+    // SAFETY: no instruction at all.
+    unsafe { core::arch::asm!("", options(nostack, preserves_flags)) };
 }
 
 /// Adds to a counter of this CPU. Programs of one CPU do not interrupt each other.
@@ -149,13 +168,34 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn table(&self, service: &Service) -> Table {
+        // SAFETY: an aligned word of a map's element. Volatile, so that it is one load: the halves of two tables would
+        // be none.
+        Table::unpack(unsafe { (&raw const service.table).read_volatile() })
+    }
+
+    #[inline(always)]
     fn slot(&self, index: u32) -> Option<Slot> {
         SLOTS.get(index).copied()
     }
 
     #[inline(always)]
-    fn backend(&self, id: u32) -> Option<&Backend> {
-        BACKENDS.get(id)
+    fn backend(&self, id: u32) -> Option<Backend> {
+        let row = BACKENDS.get_ptr(id)?;
+        for _ in 0..ROW_TRIES {
+            // SAFETY: the map gave the pointer; the row may be written meanwhile, which its version tells.
+            let (before, read, after) = unsafe {
+                let before = (&raw const (*row).version).read_volatile();
+                barrier();
+                let read = row.read();
+                barrier();
+                (before, read, (&raw const (*row).version).read_volatile())
+            };
+            if before == after && before & 1 == 0 {
+                return Some(read);
+            }
+        }
+        None
     }
 
     #[inline(always)]
@@ -200,6 +240,12 @@ impl Tables for Maps {
         }
         // SAFETY: the helper reads and writes `params`, which is its size, and the running program's context.
         let found = unsafe { fib_lookup(self.ctx, &raw mut params, size_of::<bpf_fib_lookup>() as i32, 0) };
+        if found == NO_NEIGHBOUR {
+            // The stack gets the packet, and would ask for the neighbour if it forwarded it; but it may drop it, as it
+            // does when the VIP is an address of this host and so a martian source. The controller sees to it. An
+            // error means that the ring is full of such already.
+            let _: Result<(), i32> = UNRESOLVED.output(query.destination, 0);
+        }
         // Anything but 0 (BPF_FIB_LKUP_RET_SUCCESS) is for the stack: no route, no neighbour yet, forwarding off.
         if found != 0 || !device_has(params.ifindex, DeviceFlags::TRANSMIT) {
             return None;

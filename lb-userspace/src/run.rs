@@ -11,10 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::api::server::{ControlSocket, Request};
 use crate::config::Config;
 use crate::controller::{Controller, Registries, capacity};
-use crate::dataplane::kernel::{Attachments, Kernel, Object};
+use crate::dataplane::kernel::{Attachments, Kernel, Object, Unresolved};
 use crate::desired::Ground;
 use crate::doctor;
-use crate::nexthop::{Follower, NextHops};
+use crate::nexthop::{Clients, Follower, MAX_FOLLOWED, NextHops};
 use crate::source::{self, Publisher};
 
 /// How many reports of sources may wait for the controller.
@@ -49,6 +49,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     if trace {
         follow_trace(&mut object)?;
     }
+    let mut unresolved = Unresolved::new(&mut object)?;
     let mut attachments = Attachments::new(object, config.interfaces.clone(), &first.devices)?;
     let mut controller = Controller::new(config, plane, registries, Instant::now());
     controller.stand_on(Ground { hops: first, attached: attachments.attached() }, Instant::now());
@@ -59,21 +60,21 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     let sources: Vec<_> = sources.into_iter().map(tokio::spawn).collect();
     drop(reports);
     let mut followed = controller.addresses();
+    let mut clients = Clients::default();
     let mut announced = false;
     let mut detached = None;
     tracing::info!("running");
 
     loop {
-        let retry = controller.retry_at().map(tokio::time::Instant::from_std);
+        let retry = controller.retry_at();
         tokio::select! {
             Some(update) = updates.recv() => {
                 controller.hear(update, Instant::now());
-                let addresses = controller.addresses();
-                if addresses != followed {
-                    follower.follow(addresses.clone())?;
-                    followed = addresses;
-                }
             }
+            asked = unresolved.next() => {
+                clients.ask(asked?, Instant::now());
+            }
+            () = sleep_until(clients.until()), if clients.until().is_some() => clients.expire(Instant::now()),
             changed = changes.changed() => {
                 changed.context("the thread that follows the kernel's routes ended")?;
                 let hops = Arc::clone(&changes.borrow_and_update());
@@ -97,6 +98,12 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
             }
             _ = terminate.recv() => { tracing::info!("SIGTERM"); break }
             _ = interrupt.recv() => { tracing::info!("SIGINT"); break }
+        }
+        let mut addresses = controller.addresses();
+        addresses.extend(clients.addresses().take(MAX_FOLLOWED - addresses.len()));
+        if addresses != followed {
+            follower.follow(addresses.clone())?;
+            followed = addresses;
         }
     }
 
@@ -146,9 +153,9 @@ fn said<T>(result: Result<T>) -> Result<T, String> {
     result.map_err(|error| format!("{error:#}"))
 }
 
-async fn sleep_until(at: Option<tokio::time::Instant>) {
+async fn sleep_until(at: Option<Instant>) {
     match at {
-        Some(at) => tokio::time::sleep_until(at).await,
+        Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
 }

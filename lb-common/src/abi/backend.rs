@@ -11,9 +11,6 @@ pub struct Backend {
     /// Its port, in network byte order as it lies in memory.
     pub port: u16,
     /// How its packets leave: [`Delivery`].
-    ///
-    /// When the way out changes, it is set to [`Delivery::STACK`] first and to what it shall be last, so that nobody
-    /// sends with one way's device and another's Ethernet addresses.
     pub delivery: u16,
     /// The device to send from, for [`Delivery::DEVICE`].
     pub ifindex: u32,
@@ -25,8 +22,11 @@ pub struct Backend {
     pub mac_source: [u8; 6],
     /// The service it serves.
     pub service: u32,
+    /// Counts the writes of this row, twice each: odd while one is under way. A reader that sees it change, or odd,
+    /// has not read a whole row (a sequence lock, Lameter, "Effective Synchronization on Linux/NUMA Systems", 2005).
+    pub version: u32,
     /// Always zero.
-    pub pad: [u32; 4],
+    pub pad: [u32; 3],
 }
 
 /// Values of [`Backend::delivery`].
@@ -42,4 +42,4 @@ impl Delivery {
 }
 
 const _: () = assert!(size_of::<Backend>() == 64);
-const _: () = assert!(core::mem::offset_of!(Backend, pad) == 44);
+const _: () = assert!(core::mem::offset_of!(Backend, version) == 44);

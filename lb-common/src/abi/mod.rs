@@ -48,6 +48,8 @@ pub mod map {
     pub const BACKEND_TRAFFIC: &str = "BACKEND_TRAFFIC";
     /// Limit id → [`LimitCount`](super::LimitCount), per CPU.
     pub const LIMIT_COUNTS: &str = "LIMIT_COUNTS";
+    /// A ring of [`Address`](crate::Address)es of clients whose next hop's Ethernet address the kernel does not know.
+    pub const UNRESOLVED: &str = "UNRESOLVED";
     /// [`Refusal`](crate::Refusal) index → packets, per CPU.
     pub const REFUSALS: &str = "REFUSALS";
 }
@@ -82,6 +84,7 @@ mod pod {
         super::SourceKey,
         super::Traffic,
         super::VipKey,
+        crate::Address,
     );
 }
 

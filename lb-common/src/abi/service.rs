@@ -44,7 +44,8 @@ pub struct Service {
     pub vip: VipKey,
     /// [`ServiceFlags`].
     pub flags: u32,
-    /// Where the Maglev table lies: [`Table::pack`].
+    /// Where the Maglev table lies: [`Table::pack`]. Read through [`Tables::table`](crate::Tables::table) alone, in one
+    /// load.
     pub table: u64,
     /// What the flow hash starts from.
     pub seed: u64,

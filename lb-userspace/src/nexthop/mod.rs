@@ -7,6 +7,7 @@
 //! - The neighbour is found and confirmed by the kernel (ARP, Neighbour Discovery), which is asked to as if there were
 //!   a packet for it: frames sent by XDP do not keep an entry alive.
 
+mod clients;
 mod follower;
 mod kernel;
 mod table;
@@ -14,6 +15,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+pub use clients::Clients;
 pub use follower::Follower;
 
 /// An Ethernet address.

@@ -255,6 +255,7 @@ fn row(listens: SocketAddr, service: u32, way: &Way) -> Backend {
         mac_destination: way.mac_destination,
         mac_source: way.mac_source,
         service,
-        pad: [0; 4],
+        version: 0,
+        pad: [0; 3],
     }
 }

@@ -45,6 +45,13 @@ impl<T: Pod> Mapped<T> {
         Ok(unsafe { self.start.as_ptr().add(index as usize) })
     }
 
+    /// Reads an element that no program writes.
+    pub(crate) fn read(&self, index: u32) -> Result<T> {
+        let at = self.at(index)?;
+        // SAFETY: inside of the mapping, aligned, and any bit pattern is a value.
+        Ok(unsafe { at.read_volatile() })
+    }
+
     /// Writes an element. Programs may see it half written: for elements that no program finds, or of one word.
     pub(super) fn write(&mut self, index: u32, value: T) -> Result<()> {
         let at = self.at(index)?;

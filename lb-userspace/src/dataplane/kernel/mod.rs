@@ -4,6 +4,7 @@ mod attach;
 mod attachments;
 mod mapped;
 mod object;
+mod unresolved;
 
 use std::borrow::BorrowMut;
 use std::mem::offset_of;
@@ -13,11 +14,12 @@ use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use lb_common::Refusal;
-use lb_common::abi::{Backend, BucketCell, Delivery, Endpoint, Limit, LimitCount, Service, Slot, Traffic, VipKey, map};
+use lb_common::abi::{Backend, BucketCell, Endpoint, Limit, LimitCount, Service, Slot, Traffic, VipKey, map};
 
 pub use attach::{Attached, Attachment};
 pub use attachments::Attachments;
 pub use object::{Object, TOOLCHAIN};
+pub use unresolved::Unresolved;
 
 use super::{Capacity, DataPlane, Op};
 use mapped::Mapped;
@@ -61,22 +63,16 @@ impl Kernel {
         })
     }
 
-    /// Another way out for a backend that packets may be reading at this moment: first none but the stack's, then
-    /// the fields, then the new way. A program that read the old way before the first store is done within a
-    /// fraction of the microseconds until the fields are stored; the kernel does not run it in pieces.
-    fn move_backend(&mut self, id: u32, backend: Backend) -> Result<()> {
-        // `port` and `delivery` share a word; the port stays as it is.
-        const WORD: usize = offset_of!(Backend, port);
-        const { assert!(offset_of!(Backend, delivery) == WORD + 2 && WORD.is_multiple_of(4)) };
-        let word = |delivery: u16| {
-            let ([a, b], [c, d]) = (backend.port.to_ne_bytes(), delivery.to_ne_bytes());
-            u32::from_ne_bytes([a, b, c, d])
-        };
-        self.backends.store_u32(id, WORD, word(Delivery::STACK))?;
+    /// Writes a backend's row, which programs may be reading at this moment: its version is odd until it is whole.
+    fn write_backend(&mut self, id: u32, backend: Backend) -> Result<()> {
+        const VERSION: usize = offset_of!(Backend, version);
+        // A version that was left odd by a writer that died is taken for even: one more change is as good.
+        let version = self.backends.read(id)?.version & !1;
+        self.backends.store_u32(id, VERSION, version.wrapping_add(1))?;
         self.backends.barrier();
-        self.backends.write(id, Backend { delivery: Delivery::STACK, ..backend })?;
+        self.backends.write(id, Backend { version: version.wrapping_add(1), ..backend })?;
         self.backends.barrier();
-        self.backends.store_u32(id, WORD, word(backend.delivery))
+        self.backends.store_u32(id, VERSION, version.wrapping_add(2))
     }
 }
 
@@ -116,10 +112,10 @@ impl DataPlane for Kernel {
             }
             Op::PutBackend { id, backend } => {
                 zero(&mut self.backend_traffic, *id, self.cpus)?;
-                self.backends.write(*id, *backend)?;
+                self.write_backend(*id, *backend)?;
             }
-            Op::MoveBackend { id, backend } => self.move_backend(*id, *backend)?,
-            Op::RemoveBackend { id } => self.backends.write(*id, Backend::default())?,
+            Op::MoveBackend { id, backend } => self.write_backend(*id, *backend)?,
+            Op::RemoveBackend { id } => self.write_backend(*id, Backend::default())?,
             Op::WriteTable { table, slots } => {
                 ensure!(table.len as usize == slots.len(), "{} slots for a table of {}", slots.len(), table.len);
                 self.slots.write_run(table.base, slots.iter().map(|&backend| Slot::settled(backend)))?;
