@@ -58,9 +58,9 @@ fn request<P: Packet + ?Sized, T: Tables>(
     let backend = tables.backend(chosen).ok_or(Refusal::NoBackend)?;
     let verdict = match backend.delivery {
         Delivery::NONE => return Err(Refusal::NoBackend),
-        Delivery::DEVICE if headers.length > backend.mtu => return Err(Refusal::TooBig),
-        Delivery::DEVICE => Verdict::Transmit { ifindex: backend.ifindex },
-        _ => Verdict::Stack,
+        Delivery::STACK => Verdict::Stack,
+        _ if headers.length > backend.mtu => return Err(Refusal::TooBig),
+        delivery => Verdict::Transmit { ifindex: backend.ifindex, redirect: delivery == Delivery::REDIRECT },
     };
     remember(tables, service, headers, id, &backend);
     // The stack lowers the time to live of what it routes, and finds the next hop itself.
@@ -106,7 +106,7 @@ fn reply<P: Packet + ?Sized, T: Tables>(
     match route {
         Some(route) => {
             nat::address_frame(packet, route.mac_destination, route.mac_source).ok_or(Refusal::Malformed)?;
-            Ok(Verdict::Transmit { ifindex: route.ifindex })
+            Ok(Verdict::Transmit { ifindex: route.ifindex, redirect: route.redirect })
         }
         None => Ok(Verdict::Stack),
     }

@@ -22,6 +22,8 @@ pub struct Route {
     pub mac_destination: [u8; 6],
     /// The device's own.
     pub mac_source: [u8; 6],
+    /// Whether a frame has to be redirected also into the device it came in by.
+    pub redirect: bool,
 }
 
 /// A packet's addresses and size, for a look into the kernel's routes.

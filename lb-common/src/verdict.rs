@@ -11,6 +11,9 @@ pub enum Verdict {
     Transmit {
         /// The device's index.
         ifindex: u32,
+        /// Whether it has to be redirected also into the device it came in by. Most drivers send a frame back cheaper
+        /// (`XDP_TX`), but a veth device does so only when its peer has a program too.
+        redirect: bool,
     },
     /// Rewritten, for the host's stack to route; the time to live is the stack's to lower.
     Stack,

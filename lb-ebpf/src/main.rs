@@ -26,8 +26,8 @@ pub fn weir_xdp(ctx: XdpContext) -> u32 {
     let verdict = lb_common::decide(&mut Frame::of_xdp(&ctx), &Maps::of(&ctx), ingress);
     trace::verdict(&ctx, verdict);
     match verdict {
-        Verdict::Transmit { ifindex } if ifindex == ingress => XDP_TX,
-        Verdict::Transmit { ifindex } => tables::redirect(ifindex),
+        Verdict::Transmit { ifindex, redirect: false } if ifindex == ingress => XDP_TX,
+        Verdict::Transmit { ifindex, redirect: _ } => tables::redirect(ifindex),
         Verdict::Stack => XDP_PASS,
         Verdict::Refused(refusal) => match refusal.action() {
             Action::Pass => XDP_PASS,

@@ -97,13 +97,13 @@ pub fn redirect(ifindex: u32) -> u32 {
 pub fn was_seen(ctx: &TcContext) -> bool {
     // SAFETY: the kernel gave this context to the running program.
     let ingress = unsafe { (*ctx.skb.skb).ingress_ifindex };
-    ingress != 0 && device_has(ingress, DeviceFlags::ATTACHED)
+    ingress != 0 && device_flags(ingress) & DeviceFlags::ATTACHED != 0
 }
 
 #[inline(always)]
-fn device_has(ifindex: u32, flag: u32) -> bool {
+fn device_flags(ifindex: u32) -> u32 {
     // SAFETY: not preallocated (see above), and a word is read at once.
-    unsafe { DEVICES.get(ifindex) }.is_some_and(|flags| flags & flag != 0)
+    unsafe { DEVICES.get(ifindex) }.copied().unwrap_or(0)
 }
 
 /// The compiler moves no access to memory across this. It is what `compiler_fence` is for, which LLVM does not know
@@ -247,10 +247,16 @@ impl Tables for Maps {
             let _: Result<(), i32> = UNRESOLVED.output(query.destination, 0);
         }
         // Anything but 0 (BPF_FIB_LKUP_RET_SUCCESS) is for the stack: no route, no neighbour yet, forwarding off.
-        if found != 0 || !device_has(params.ifindex, DeviceFlags::TRANSMIT) {
+        if found != 0 {
             return None;
         }
-        Some(Route { ifindex: params.ifindex, mac_destination: params.dmac, mac_source: params.smac })
+        let flags = device_flags(params.ifindex);
+        (flags & DeviceFlags::TRANSMIT != 0).then_some(Route {
+            ifindex: params.ifindex,
+            mac_destination: params.dmac,
+            mac_source: params.smac,
+            redirect: flags & DeviceFlags::REDIRECT != 0,
+        })
     }
 
     #[inline(always)]

@@ -16,7 +16,7 @@ pub fn verdict(ctx: &XdpContext, verdict: Verdict) {
         return;
     }
     match verdict {
-        Verdict::Transmit { ifindex } => info!(ctx, "transmit {}", ifindex),
+        Verdict::Transmit { ifindex, redirect: _ } => info!(ctx, "transmit {}", ifindex),
         Verdict::Stack => info!(ctx, "stack"),
         Verdict::Refused(refusal) => info!(ctx, "refused {}", refusal as u32),
     }

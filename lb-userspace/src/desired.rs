@@ -77,9 +77,9 @@ impl Way {
     pub const STACK: Self =
         Self { delivery: Delivery::STACK, ifindex: 0, mtu: 0, mac_destination: [0; 6], mac_source: [0; 6] };
 
-    fn device(frame: &Frame) -> Self {
+    fn device(frame: &Frame, delivery: u16) -> Self {
         Self {
-            delivery: Delivery::DEVICE,
+            delivery,
             ifindex: frame.ifindex,
             mtu: frame.mtu,
             mac_destination: frame.destination,
@@ -108,7 +108,10 @@ impl Ground {
     pub fn way(&self, address: IpAddr) -> Way {
         let sendable = self.all_skb() || matches!(self.hops.hops.get(&address), Some(Hop::Device { .. }));
         match self.hops.frames.get(&address) {
-            Some(frame) if sendable => Way::device(frame),
+            Some(frame) if sendable => {
+                let redirect = self.hops.devices.get(&frame.ifindex).is_some_and(wants_redirect);
+                Way::device(frame, if redirect { Delivery::REDIRECT } else { Delivery::DEVICE })
+            }
             Some(_) | None => Way::STACK,
         }
     }
@@ -116,7 +119,7 @@ impl Ground {
     /// The way out to an address, for a person.
     pub fn describe(&self, address: IpAddr) -> String {
         let way = self.way(address);
-        if way.delivery == Delivery::DEVICE {
+        if way != Way::STACK {
             let name = self.hops.devices.get(&way.ifindex).map_or("a device that is gone", |device| &device.name);
             return format!("xdp {name}");
         }
@@ -139,11 +142,19 @@ impl Ground {
         let flags = |ifindex: &u32, device: &Device| {
             let transmit = device.can_transmit || all_skb && device.ethernet.is_some();
             let transmit = if transmit { DeviceFlags::TRANSMIT } else { 0 };
-            transmit | if self.attached.contains_key(ifindex) { DeviceFlags::ATTACHED } else { 0 }
+            let redirect = if wants_redirect(device) { DeviceFlags::REDIRECT } else { 0 };
+            transmit | redirect | if self.attached.contains_key(ifindex) { DeviceFlags::ATTACHED } else { 0 }
         };
         let all = self.hops.devices.iter().map(|(&ifindex, device)| (ifindex, flags(&ifindex, device)));
         all.filter(|(_, flags)| *flags != 0).collect()
     }
+}
+
+/// Whether frames have to be redirected into a device also when they came in by it. A veth device sends frames back by
+/// `XDP_TX` only when its peer has an XDP program (drivers/net/veth.c, veth_xdp_flush); a redirect wants less, and its
+/// `can_transmit` tells.
+fn wants_redirect(device: &Device) -> bool {
+    device.kind.as_deref() == Some("veth")
 }
 
 /// What the registries said of a service, after doubts were settled.
@@ -163,7 +174,7 @@ impl Roster {
         if said.is_empty() && !self.endpoints.is_empty() {
             self.held = Some(format!(
                 "the registry names no backend any more; the last {} stand. To stop the service remove it from the \
-                 configuration, to stop new flows set the weights to 0",
+                 configuration and start anew",
                 self.endpoints.len()
             ));
             return;
@@ -217,6 +228,15 @@ fn backends(
     let mut backends: BTreeMap<BackendKey, DesiredBackend> = BTreeMap::new();
     let mut problems = Vec::new();
     problems.extend(roster.held.clone());
+    if roster.endpoints.is_empty() {
+        problems.push(format!(
+            "the registry {} names no backend for {:?}: every packet is refused (no_backend)",
+            service.registry,
+            service.wanted().key()
+        ));
+    } else if roster.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
+        problems.push("every backend's weight is 0: every packet is refused (no_backend)".to_owned());
+    }
     let mut endpoints: Vec<&Endpoint> = roster.endpoints.iter().collect();
     // Whatever the order of the answer, the same ones are taken.
     endpoints.sort_by(|a, b| (a.address, a.port, &a.id).cmp(&(b.address, b.port, &b.id)));

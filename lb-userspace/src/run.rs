@@ -36,6 +36,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     must_be_possible()?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let follower = Follower::start()?;
     let mut changes = follower.changes();
     let first: Arc<NextHops> = Arc::clone(&changes.borrow_and_update());
@@ -97,6 +98,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
                 }
             }
             _ = terminate.recv() => { tracing::info!("SIGTERM"); break }
+            _ = hangup.recv() => tracing::info!("SIGHUP: registries are followed all the time; weir.toml is read at the start"),
             _ = interrupt.recv() => { tracing::info!("SIGINT"); break }
         }
         let mut addresses = controller.addresses();

@@ -12,7 +12,7 @@ pub struct Backend {
     pub port: u16,
     /// How its packets leave: [`Delivery`].
     pub delivery: u16,
-    /// The device to send from, for [`Delivery::DEVICE`].
+    /// The device to send from, where it is sent from XDP.
     pub ifindex: u32,
     /// The largest layer-3 packet the way takes, in bytes, for [`Delivery::DEVICE`].
     pub mtu: u32,
@@ -39,6 +39,8 @@ impl Delivery {
     pub const STACK: u16 = 1;
     /// The packet is sent from XDP.
     pub const DEVICE: u16 = 2;
+    /// As [`Self::DEVICE`], by redirection also into the device it came in by.
+    pub const REDIRECT: u16 = 3;
 }
 
 const _: () = assert!(size_of::<Backend>() == 64);

@@ -73,7 +73,7 @@ impl ControlSocket {
         clear(path)?;
         // Bound under a name of its own, closed to others, and only then moved to where it is looked for: there is no
         // moment in which somebody else could connect.
-        let new = path.with_extension(format!("{}.new", std::process::id()));
+        let new = path.with_file_name(format!(".{}", std::process::id()));
         if let Err(error) = std::fs::remove_file(&new)
             && error.kind() != ErrorKind::NotFound
         {

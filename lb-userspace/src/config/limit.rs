@@ -6,6 +6,8 @@ use super::table::Table;
 pub const MAX_LIMITS: usize = 4;
 /// The largest rate, in units a second: 80 Gbit/s of bytes.
 pub const MAX_RATE: u64 = 10_000_000_000;
+/// The largest rate of packets, where a packet's cost in the limiter's ticks is still right to half a percent.
+pub const MAX_PACKET_RATE: u64 = 100_000_000;
 /// The longest time a full bucket takes to empty, in seconds: a day, so that times in nanoseconds stay far from 2⁶⁴.
 pub const MAX_BURST_S: u64 = 86_400;
 
@@ -58,11 +60,15 @@ pub(super) fn read(service: &mut Table<'_, '_>) -> Vec<Limit> {
 fn read_one(mut table: Table<'_, '_>) -> Option<Limit> {
     table.require("per", "service or source");
     let per = table.choice("per", &PERS);
-    let rate_expected = format!("an integer from 1 to {MAX_RATE}");
-    table.require("rate", &rate_expected);
-    let rate = table.integer("rate", &rate_expected, 1, MAX_RATE);
     table.require("unit", "packets/s or bytes/s");
     let unit = table.choice("unit", &UNITS);
+    let fastest = match unit.as_ref().map(|unit| unit.value) {
+        Some(Unit::Packets) => MAX_PACKET_RATE,
+        Some(Unit::Bytes) | None => MAX_RATE,
+    };
+    let rate_expected = format!("an integer from 1 to {fastest}");
+    table.require("rate", &rate_expected);
+    let rate = table.integer("rate", &rate_expected, 1, fastest);
     let most = rate.map_or(MAX_RATE, |rate| rate.value) * MAX_BURST_S;
     let burst_expected =
         format!("an integer from 1 to {most}, a day's worth of the rate; without a burst the limit is strict");

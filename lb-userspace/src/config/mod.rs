@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use document::{Document, read_bytes, read_text};
 pub use interface::{Interface, Mode};
-pub use limit::{Limit, MAX_BURST_S, MAX_LIMITS, MAX_RATE, Per, Unit};
+pub use limit::{Limit, MAX_BURST_S, MAX_LIMITS, MAX_PACKET_RATE, MAX_RATE, Per, Unit};
 pub use problem::{ConfigError, MAX_PROBLEMS, Problem};
 pub use registry::{ConsulRegistry, FileRegistry, Identity, Registry, Token};
 pub(crate) use registry::{MAX_NAME_BYTES, is_token};

@@ -87,11 +87,12 @@ impl<P: DataPlane> Controller<P> {
             state: State::new(capacity),
             desired: Desired::default(),
             ground: Ground::default(),
-            registries,
             problems: BTreeMap::new(),
             generation: 0,
             started: now,
-            spoke: None,
+            // Where there is no registry to wait for, this is the moment.
+            spoke: registries.all_spoke().then_some(now),
+            registries,
             behind: None,
         }
     }

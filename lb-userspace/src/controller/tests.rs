@@ -85,7 +85,28 @@ fn a_problem_removes_nothing_and_is_over_with_the_next_snapshot() {
     assert_eq!(controller.generation, generation, "nothing was written");
     say(&mut controller, snapshot(&[("web", &[endpoint("b", "10.0.0.2", 1)])]));
     assert_eq!(ids(&controller, "web"), ["b"]);
-    assert!(controller.status(Vec::new(), Vec::new(), Instant::now()).problems.is_empty());
+    let status = controller.status(Vec::new(), Vec::new(), Instant::now());
+    assert!(!status.problems.iter().any(|problem| problem.contains("down")), "{:?}", status.problems);
+}
+
+#[test]
+fn a_service_that_refuses_everything_says_why() {
+    let mut controller = controller(|fake| fake);
+    say(
+        &mut controller,
+        snapshot(&[("wbe", &[endpoint("a", "10.0.0.1", 1)]), ("dns", &[endpoint("a", "10.0.0.1", 0)])]),
+    );
+    let rows = controller.services().unwrap();
+    assert!(rows[0].problems[0].contains("names no backend for \"web\""), "{:?}", rows[0].problems);
+    assert!(rows[1].problems[0].contains("weight is 0"), "{:?}", rows[1].problems);
+}
+
+#[test]
+fn without_any_registry_to_wait_for_it_is_ready() {
+    let config = Config::parse(&CONFIG[..CONFIG.find("[[service]]").unwrap()], Path::new("weir.toml")).unwrap();
+    let plane = Fake::new(capacity(&config));
+    let now = Instant::now();
+    assert!(Controller::new(config, plane, Registries::default(), now).is_ready(now));
 }
 
 #[test]

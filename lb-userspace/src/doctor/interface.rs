@@ -86,11 +86,16 @@ fn native(interface: &InterfaceFacts, device: &DeviceFacts) -> Finding {
 }
 
 fn attached(name: &str, program: &Program) -> Finding {
-    let shown = match &program.name {
-        Some(program_name) => format!("{program_name}, id {}", program.id),
-        None => format!("id {}", program.id),
+    let Some(program_name) = &program.name else {
+        // Looking at programs takes more than running them does.
+        return Finding::advice(
+            "program",
+            format!("an XDP program is attached (id {}), whose name cannot be read", program.id),
+            "run it as root to see whether the program is Weir's",
+        );
     };
-    if program.name.as_ref().is_some_and(|name| name.starts_with(OWN_PROGRAMS)) {
+    let shown = format!("{program_name}, id {}", program.id);
+    if program_name.starts_with(OWN_PROGRAMS) {
         return Finding::good("program", format!("Weir's program is attached ({shown})"));
     }
     Finding::bad(

@@ -95,6 +95,10 @@ fn a_backend_behind_the_same_device_is_answered_there() {
     let frame = tcp(at(CLIENT, 40_000), at("203.0.113.40", 80), SYN);
     let expected = Frame { destination: at("10.0.1.14", 8080), ..frame.clone() }.sent(BACKEND_MAC, BACK_MAC);
     assert_eq!(rig.send(&frame.bytes()), (Fate::Transmit(expected.bytes()), None));
+    // Unless the device cannot: veth.
+    let frame = tcp(at(CLIENT, 40_000), at("203.0.113.41", 80), SYN);
+    let expected = Frame { destination: at("10.0.1.19", 8080), ..frame.clone() }.sent(BACKEND_MAC, BACK_MAC);
+    assert_eq!(rig.send(&frame.bytes()), (Fate::Redirect(expected.bytes()), None));
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Rig {
     fn through_host(&mut self, frame: &[u8]) -> (Fate, Option<Refusal>) {
         let mut bytes = frame.to_vec();
         match decide(bytes.as_mut_slice(), &self.fake.tables, INGRESS) {
-            Verdict::Transmit { ifindex: INGRESS } => (Fate::Transmit(bytes), None),
+            Verdict::Transmit { ifindex: INGRESS, redirect: false } => (Fate::Transmit(bytes), None),
             Verdict::Transmit { .. } => (Fate::Redirect(bytes), None),
             Verdict::Stack => (Fate::Pass(bytes), None),
             Verdict::Refused(refusal) => {

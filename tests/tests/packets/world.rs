@@ -60,6 +60,7 @@ fn thousand_bytes(scope: u16) -> Limit {
 pub(crate) fn desired(ifindex: u32, front: u32) -> Desired {
     use Protocol::{Tcp, Udp};
     let way = device(ifindex, 1500);
+    let turned = Way { delivery: Delivery::REDIRECT, ..device(INGRESS, 1500) };
     let many: Vec<(String, u16)> = (1..=7).map(|n| (format!("10.0.2.{n}"), 80)).collect();
     let many: Vec<(&str, u16, Way)> = many.iter().map(|(address, port)| (address.as_str(), *port, way)).collect();
     let (source, whole) = (LimitScope::SOURCE, LimitScope::SERVICE);
@@ -73,6 +74,7 @@ pub(crate) fn desired(ifindex: u32, front: u32) -> Desired {
         ("203.0.113.30", 80, Tcp, service(&[("10.0.1.13", 8080, Way::STACK)], &[])),
         ("2001:db8:f00d::30", 80, Tcp, service(&[("fd00:1::13", 8080, Way::STACK)], &[])),
         ("203.0.113.40", 80, Tcp, service(&[("10.0.1.14", 8080, device(INGRESS, 1500))], &[])),
+        ("203.0.113.41", 80, Tcp, service(&[("10.0.1.19", 8080, turned)], &[])),
         ("203.0.113.50", 53, Udp, service(&[("10.0.1.15", 53, way)], &[once_a_second(source)])),
         ("203.0.113.51", 53, Udp, service(&[("10.0.1.16", 53, way)], &[once_a_second(whole)])),
         ("203.0.113.52", 53, Udp, service(&[("10.0.1.17", 53, way)], &[once_a_second(source), thousand_bytes(whole)])),
@@ -91,7 +93,7 @@ pub(crate) fn desired(ifindex: u32, front: u32) -> Desired {
 
 /// The ways to clients, for the host's tables.
 pub(crate) fn routes(front: u32) -> BTreeMap<Address, Route> {
-    let route = Route { ifindex: front, mac_destination: CLIENT_MAC, mac_source: FRONT_MAC };
+    let route = Route { ifindex: front, mac_destination: CLIENT_MAC, mac_source: FRONT_MAC, redirect: false };
     let client = |text: &str| Address::from(text.parse::<IpAddr>().expect("an address"));
     BTreeMap::from([(client(CLIENT), route), (client(CLIENT6), route)])
 }

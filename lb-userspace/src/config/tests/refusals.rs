@@ -91,13 +91,13 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "F:24: service.web.registry_service: found an empty string, expected a name of 1 to 255 bytes: what the registry calls the service",
     ),
     ("forward = \"nat\"", "forward = \"dsr\"", "F:25: service.web.forward: found \"dsr\", expected nat"),
-    ("rate = 1000", "rate = 0", "F:26: service.web.limit.rate: found 0, expected an integer from 1 to 10000000000"),
+    ("rate = 1000", "rate = 0", "F:26: service.web.limit.rate: found 0, expected an integer from 1 to 100000000"),
     (
         "rate = 1000",
         "rate = 10000000001",
-        "F:26: service.web.limit.rate: found 10000000001, expected an integer from 1 to 10000000000",
+        "F:26: service.web.limit.rate: found 10000000001, expected an integer from 1 to 100000000",
     ),
-    ("rate = 1000, ", "", "F:26: service.web.limit.rate: found nothing, expected an integer from 1 to 10000000000"),
+    ("rate = 1000, ", "", "F:26: service.web.limit.rate: found nothing, expected an integer from 1 to 100000000"),
     (
         "burst = 50",
         "burst = 0",
@@ -136,7 +136,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "limit = { per = \"source\", rate = 1000, unit = \"packets/s\", burst = 50 }",
         "limit = [\n{ per = \"source\", rate = 1, unit = \"packets/s\" },\n{ per = \"source\", rate = 0, unit = \"bytes/s\" }]",
-        "F:28: service.web.limit[2].rate: found 0, expected an integer from 1 to 10000000000",
+        "F:28: service.web.limit[2].rate: found 0, expected an integer from 1 to 100000000",
     ),
     ("mode = \"auto\"", "mode = \"drv\"", "F:8: interface.eth0.mode: found \"drv\", expected auto, native or skb"),
     (
