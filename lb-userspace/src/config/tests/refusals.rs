@@ -136,7 +136,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "limit = { per = \"source\", rate = 1000, unit = \"packets/s\", burst = 50 }",
         "limit = [\n{ per = \"source\", rate = 1, unit = \"packets/s\" },\n{ per = \"source\", rate = 0, unit = \"bytes/s\" }]",
-        "F:28: service.web.limit[2].rate: found 0, expected an integer from 1 to 100000000",
+        "F:28: service.web.limit[2].rate: found 0, expected an integer from 1 to 10000000000",
     ),
     ("mode = \"auto\"", "mode = \"drv\"", "F:8: interface.eth0.mode: found \"drv\", expected auto, native or skb"),
     (
