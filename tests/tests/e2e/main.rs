@@ -1,8 +1,15 @@
 //! Weir from end to end: the real `weir`, a real kernel, real connections between network namespaces.
 
 mod bulk;
+mod craft;
+mod held;
+mod host_state;
 mod stand;
 
 mod connections;
 mod direct;
+mod host;
+mod leaving;
+mod limits;
 mod shared;
+mod strangers;
