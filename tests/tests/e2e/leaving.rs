@@ -85,11 +85,13 @@ fn after_sigkill_only_a_dead_socket_is_left_and_weir_starts_again() {
 #[test]
 fn a_stop_under_load_leaves_nothing() {
     nothing_is_left(|stand| {
+        let before = stand.servers[0].connections();
         let client = stand.lab.clients[0].netns.clone();
         let load = HttpLoad { timeout: SOON / 5, ..HttpLoad::new((vip_v4(10), 80).into(), 250) };
         std::thread::scope(|scope| {
             let load = scope.spawn(move || load.run(&client));
-            wait_until("the load to begin", SOON, || (stand.servers[0].connections() > 60).then_some(())).unwrap();
+            wait_until("the load to begin", SOON, || (stand.servers[0].connections() > before + 20).then_some(()))
+                .unwrap();
             assert_eq!(stand.weir.stop().unwrap().code(), Some(0));
             let report = load.join().unwrap();
             assert!(report.answered() > 0 && report.failed() > 0, "{:?}", report.errors);

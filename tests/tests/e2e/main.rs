@@ -8,8 +8,12 @@ mod stand;
 
 mod connections;
 mod direct;
+mod discovery;
+mod files;
 mod host;
 mod leaving;
 mod limits;
+mod movement;
 mod shared;
+mod stopped;
 mod strangers;

@@ -90,6 +90,11 @@ impl Stand {
 
     /// The same in a lab that stands.
     pub(crate) fn in_lab(lab: Lab, services: &[Service]) -> Self {
+        Self::with_config(lab, services, "")
+    }
+
+    /// The same with more tables in the configuration.
+    pub(crate) fn with_config(lab: Lab, services: &[Service], more: &str) -> Self {
         let (mut servers, mut echoes) = (vec![], vec![]);
         for backend in &lab.backends {
             servers.push(HttpServer::start(&backend.netns, &backend.name, HTTP_PORT).unwrap());
@@ -99,7 +104,7 @@ impl Stand {
         for service in services {
             registry.publish(service.name, &service.entries(&lab)).unwrap();
         }
-        let weir = WeirProcess::start(&lab, &weir_binary(), &config(&lab, services)).unwrap();
+        let weir = WeirProcess::start(&lab, &weir_binary(), &(config(&lab, services) + more)).unwrap();
         Self { weir, registry, servers, echoes, lab }
     }
 
