@@ -19,6 +19,7 @@ mod cleanup;
 mod command;
 mod consul;
 mod frames;
+mod freshness;
 mod http_client;
 mod http_load;
 mod http_server;

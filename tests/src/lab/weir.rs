@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::freshness::ensure_fresh;
 use super::netns::Netns;
 use super::process::Process;
 use super::topology::Lab;
@@ -71,7 +72,7 @@ impl WeirProcess {
 
     /// [`WeirProcess::start`] without the waiting.
     pub fn start_unready(lab: &Lab, binary: &Path, config: &str) -> Result<Self> {
-        ensure!(binary.exists(), "there is no {}: `cargo build --bin weir` makes it", binary.display());
+        ensure_fresh(binary)?;
         let path = lab.dir().join("weir.toml");
         std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
         let mut command = Command::new(binary);
@@ -105,6 +106,11 @@ impl WeirProcess {
         );
         serde_json::from_str(&output.stdout)
             .with_context(|| format!("`weir {shown} -o json` wrote no JSON: {}", output.stdout))
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.ended()
     }
 
     /// Its process id.
