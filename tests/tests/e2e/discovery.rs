@@ -78,8 +78,10 @@ fn consul_is_followed_and_missed_by_nobody_when_it_is_gone() {
     assert_eq!(weights(&stand.backends("web")), [("b1", 400), ("b2", 30)]);
     requests(&stand, 400);
 
-    // It has forgotten everything, as a development agent does, and knows no backend at first.
-    let consul = Consul::start_at(&stand.lab, &stand.lab.weir, consul.address().port()).unwrap();
+    // It has forgotten everything, and knows no backend at first.
+    let port = consul.address().port();
+    std::fs::remove_dir_all(stand.lab.dir().join(format!("consul-{port}"))).unwrap();
+    let consul = Consul::start_at(&stand.lab, &stand.lab.weir, port).unwrap();
     wait_until("Consul's emptiness to be held back", BACK_WITHIN, || {
         stand.status().problems.iter().any(|problem| problem.contains("last 2 stand")).then_some(())
     })

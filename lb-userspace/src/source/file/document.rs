@@ -65,23 +65,25 @@ fn read_backend(mut table: Table<'_, '_>, seen: &mut Seen) -> Option<Endpoint> {
     let address = table.address("address", expected, |address| unreachable_kind(address).map_or(Ok(()), Err));
     let expected = "an integer from 1 to 65535";
     table.require("port", expected);
-    let port = table.integer("port", expected, 1, u16::MAX.into()).map(|found| found.value);
+    let port = table.integer("port", expected, 1, u16::MAX.into()).and_then(|found| u16::try_from(found.value).ok());
     let weight = table.integer("weight", "an integer from 0 to 65535", 0, u16::MAX.into());
     let zone = table.string("zone", "the name of a failure domain", MAX_NAME_BYTES);
-    let (address, port) = (address?, u16::try_from(port?).ok()?);
-    let socket = (address.value, port);
-    if let Some(first) = seen.sockets.get(&socket) {
-        let found = std::net::SocketAddr::from(socket);
-        let text = format!("found {found}, which the backend on line {first} has too, expected every one once");
-        table.problem(address.line, "address", text);
-    } else {
-        seen.sockets.insert(socket, address.line);
+    if let (Some(address), Some(port)) = (address, port) {
+        let socket = (address.value, port);
+        if let Some(first) = seen.sockets.get(&socket) {
+            let found = std::net::SocketAddr::from(socket);
+            let text = format!("found {found}, which the backend on line {first} has too, expected every one once");
+            table.problem(address.line, "address", text);
+        } else {
+            seen.sockets.insert(socket, address.line);
+        }
     }
+    // Before anything that is missing ends this: a misspelt key is what is missing elsewhere.
     table.finish();
     Some(Endpoint {
         id: id?.value.to_owned(),
-        address: address.value,
-        port,
+        address: address?.value,
+        port: port?,
         weight: weight.and_then(|found| u16::try_from(found.value).ok()).unwrap_or(DEFAULT_WEIGHT),
         zone: zone.map(|found| found.value.to_owned()),
     })
@@ -125,6 +127,12 @@ zone = "b"
     #[test]
     fn every_refusal_says_where_what_and_what_instead() {
         let rows = [
+            (
+                "address = \"10.0.1.11\"",
+                "addres = \"10.0.1.11\"",
+                "F:2: backend.web-1.address: found nothing, expected the IPv4 or IPv6 address it listens on\n\
+                 F:4: backend.web-1.addres: found an unknown key, expected address (did you mean that?)",
+            ),
             ("weight = 0", "weight = -1", "F:6: backend.web-1.weight: found -1, expected an integer from 0 to 65535"),
             (
                 "weight = 0",
