@@ -8,7 +8,7 @@ use weir_tests::lab::{Consul, HTTP_PORT, HttpLoad, HttpReport, Lab, Registration
 use crate::stand::{SOON, Service, Stand, row};
 
 /// How long a source may take to notice that its registry is back: it backs off meanwhile.
-const BACK_WITHIN: Duration = Duration::from_secs(30);
+const BACK_WITHIN: Duration = Duration::from_secs(60);
 
 fn registration(lab: &Lab, number: usize, weights: (u16, u16)) -> Registration {
     Registration {
@@ -85,7 +85,7 @@ fn consul_is_followed_and_missed_by_nobody_when_it_is_gone() {
     wait_until("Consul's emptiness to be held back", BACK_WITHIN, || {
         stand.status().problems.iter().any(|problem| problem.contains("last 2 stand")).then_some(())
     })
-    .unwrap();
+    .unwrap_or_else(|error| panic!("{error}: {:#?}\n{}", stand.status(), stand.weir.log()));
     requests(&stand, 400);
     follows(&stand, "back again", || consul.register(&b3).unwrap(), &[("b3", 200)]);
     wait_until("all to be well", SOON, || stand.status().problems.is_empty().then_some(())).unwrap();

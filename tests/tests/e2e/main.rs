@@ -6,6 +6,7 @@ mod held;
 mod host_state;
 mod stand;
 
+mod clients;
 mod connections;
 mod direct;
 mod discovery;
