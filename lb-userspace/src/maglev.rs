@@ -103,11 +103,7 @@ mod tests {
     fn entries(weights: &[u16]) -> Vec<Entry> {
         (0_u32..)
             .zip(weights)
-            .map(|(id, &weight)| Entry {
-                id,
-                listens: (IpAddr::from([10, 0, (id >> 8) as u8, id as u8]), 8080),
-                weight,
-            })
+            .map(|(id, &weight)| Entry { id, listens: (IpAddr::from((10 << 24 | id).to_be_bytes()), 8080), weight })
             .collect()
     }
 

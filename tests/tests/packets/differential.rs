@@ -1,5 +1,7 @@
 //! Mutated packets through both builds: they must agree on every one, whatever it is.
 
+#![expect(clippy::cast_possible_truncation, reason = "numbers below small bounds")]
+
 use lb_common::hash::mix;
 
 use crate::frame::{ACK, Frame, SYN, Transport, at, tcp, udp};

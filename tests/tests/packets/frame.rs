@@ -1,5 +1,7 @@
 //! Whole frames, built field by field with every checksum computed in full (RFC 791, 8200, 768, 9293, 1071).
 
+#![expect(clippy::cast_possible_truncation, reason = "lengths of frames that these tests make, and folded sums")]
+
 use std::net::IpAddr;
 
 /// What TCP flags are called here.

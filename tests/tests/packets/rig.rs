@@ -36,8 +36,6 @@ pub(crate) struct Rig {
     kernel: Kernel,
     object: Object,
     state: State,
-    /// The device towards clients.
-    pub front: u32,
 }
 
 impl Rig {
@@ -56,7 +54,7 @@ impl Rig {
         fake.tables.routes = routes(front);
         // Limits are in buckets that were never used: any time will do, if it is not the very first.
         fake.tables.now_ns.set(1 << 40);
-        Self { fake, kernel, object, state, front }
+        Self { fake, kernel, object, state }
     }
 
     /// Sends a frame through both, and asserts that they agree on its fate and on every counter.
