@@ -9,7 +9,7 @@ use weir_tests::lab::{HttpLoad, UdpLoad, vip_v4, vip_v6};
 use crate::stand::{Service, Stand};
 
 /// How long the controller is stopped.
-const STOPPED_FOR: Duration = Duration::from_secs(3);
+const STOPPED_FOR: Duration = Duration::from_secs(10);
 
 #[test]
 fn traffic_goes_on_while_the_controller_is_stopped() {
