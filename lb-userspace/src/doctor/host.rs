@@ -139,6 +139,7 @@ fn deaf_veths(facts: &Facts) -> Finding {
         format!(
             "XDP cannot send into {names}: the other ends have neither GRO nor an XDP program, so the stack delivers"
         ),
-        "for each whose other end is a backend, inside its container: ethtool -K eth0 gro on",
+        "for each whose other end is a backend, inside its container: ethtool -K eth0 gro on tx off (without tx off the \
+         checksums of what it sends are unfinished, which XDP does not see)",
     )
 }

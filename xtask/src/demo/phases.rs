@@ -93,13 +93,16 @@ pub(super) fn membership(stage: &Stage, screen: &mut Screen) -> Result<Membershi
     let mut fewer = all.clone();
     fewer.remove(LEAVES);
     let ports: Vec<u16> = (FIRST_PORT..FIRST_PORT + FLOWS).collect();
-    let mut flows = |members: &Members| requests(stage, screen, members, usize::from(FLOWS), ports.clone());
+    let mut flows = |when: &str, members: &Members| {
+        screen.line(when);
+        requests(stage, screen, members, usize::from(FLOWS), ports.clone())
+    };
 
-    let before = flows(&all);
+    let before = flows("before:", &all);
     let removed = stage.edit(&fewer)?;
-    let away = flows(&fewer);
+    let away = flows("while it is away:", &fewer);
     let added = stage.edit(&all)?;
-    let after = flows(&all);
+    let after = flows("when it is back:", &all);
 
     let others: Vec<_> = before.by_request.iter().filter(|(_, backend)| *backend != LEAVES).collect();
     let moved = others.iter().filter(|(flow, backend)| away.by_request.get(*flow) != Some(*backend)).count();

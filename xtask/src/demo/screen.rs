@@ -114,6 +114,10 @@ impl Screen {
         for bar in &self.last {
             text += &format!("{clear}   {:<12} {} {}\n", bar.name, cells(bar), bar.note);
         }
+        if self.kind == Kind::Terminal {
+            // Without wrapping (DECAWM): on a narrow terminal too a bar is one line, or the way back up would be wrong.
+            text = format!("\x1b[?7l{text}\x1b[?7h");
+        }
         self.lines = if self.kind == Kind::Terminal { self.last.len() } else { 0 };
         self.drawn = Some(Instant::now());
         self.write(&text);

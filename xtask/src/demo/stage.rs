@@ -56,8 +56,10 @@ impl Stage {
         }
         registry.publish("echo", &entries_v4(&lab, &lab_members(&lab), UDP_PORT))?;
         let weir = WeirProcess::start(&lab, binary, &config(&lab))?;
-        screen.line("Namespaces: two clients, Weir between them, four backends with real HTTP servers behind it.");
-        screen.line(&format!("weir run, on {FRONT} and {BACK}, serves {} and {}.", http_v4(), http_v6()));
+        screen.line("Network namespaces: two clients, Weir between them, and behind it four");
+        screen.line("backends with real HTTP servers.");
+        screen.line(&format!("weir run, on {FRONT} and {BACK}, serves {}", http_v4()));
+        screen.line(&format!("and {}.", http_v6()));
         let stage = Self { weir, registry, servers, echoes, lab };
         stage.await_members(&members)?;
         Ok(stage)
