@@ -37,6 +37,9 @@ fn main() -> Result<()> {
         Toolchain::default()
     };
     println!("cargo:rustc-env=WEIR_BPF_TOOLCHAIN={}", if linked { LINKED } else { "nightly" });
+    // What the inner cargo says is shown as warnings, each time anew: only what is wrong is worth that.
+    // SAFETY: as above.
+    unsafe { std::env::set_var("CARGO_TERM_QUIET", "true") };
     let ebpf = root.join("lb-ebpf");
     let root_dir = ebpf.to_str().context("the path of the workspace is not UTF-8: move it to one that is")?;
     aya_build::build_ebpf([Package { name: "lb-ebpf", root_dir, ..Package::default() }], toolchain).context(

@@ -43,7 +43,9 @@ impl Registries {
             }
             Report::Problem(problem) => {
                 if registry.problem.as_ref() != Some(&problem) {
-                    tracing::warn!(registry = name, %problem, "the registry cannot be read; the last good state stands");
+                    let stands =
+                        registry.last_good.map_or("there is no good state yet", |_| "the last good state stands");
+                    tracing::warn!(registry = name, %problem, "the registry cannot be read; {stands}");
                 }
                 registry.problem = Some(problem);
                 self.call(config, name, None);

@@ -42,6 +42,9 @@ pub struct UdpReport {
     pub answers: BTreeMap<String, u64>,
     /// From the first datagram sent to the last.
     pub sending: Duration,
+    /// When each datagram was sent, after the first.
+    #[serde(skip)]
+    pub sent_at: Vec<Duration>,
 }
 
 impl UdpLoad {
@@ -119,7 +122,10 @@ impl UdpLoad {
                 let sent = socket.send(&datagram).await;
                 let mut report = report.borrow_mut();
                 match sent {
-                    Ok(_) => report.sent += 1,
+                    Ok(_) => {
+                        report.sent += 1;
+                        report.sent_at.push(started.elapsed());
+                    }
                     // An ICMP error about an earlier datagram is reported here too, instead of sending this one.
                     Err(_) => report.send_errors += 1,
                 }
@@ -143,6 +149,22 @@ async fn receive(socket: &UdpSocket, report: &RefCell<UdpReport>, last_answer: &
 }
 
 impl UdpReport {
+    /// How many of these datagrams a leaky bucket of this rate and burst lets through: the textbook's, which holds
+    /// `burst` at most and leaks `rate` a second. However late a busy machine sent them, it is exact.
+    pub fn within(&self, rate_per_s: f64, burst: f64) -> u64 {
+        let (mut level, mut last, mut admitted) = (0.0_f64, Duration::ZERO, 0);
+        for &at in &self.sent_at {
+            level = (level - rate_per_s * (at.saturating_sub(last)).as_secs_f64()).max(0.0);
+            last = at;
+            // Times are rounded to nanoseconds.
+            if level + 1.0 <= burst + 1e-6 {
+                level += 1.0;
+                admitted += 1;
+            }
+        }
+        admitted
+    }
+
     /// How many answers came.
     pub fn answered(&self) -> u64 {
         self.answers.values().sum()

@@ -30,17 +30,26 @@ fn press(stand: &Stand, target: SocketAddr) -> [UdpReport; 2] {
     })
 }
 
+/// Both clients' datagrams, as one sender's.
+fn merged(reports: &[UdpReport; 2]) -> UdpReport {
+    let mut sent_at: Vec<Duration> = reports.iter().flat_map(|report| report.sent_at.iter().copied()).collect();
+    sent_at.sort_unstable();
+    UdpReport { sent_at, ..UdpReport::default() }
+}
+
 fn assert_all_sent(reports: &[UdpReport; 2]) {
     let sent = reports.each_ref().map(|report| (report.sent, report.send_errors));
     assert_eq!(sent, [(15_000, 0), (600, 0)]);
 }
 
-/// `rate × time + burst`, and how far what was admitted may be from it: 1 %.
-fn assert_admitted(admitted: u64, rate: f64, burst: f64, time: Duration) {
+/// What was admitted is within 1 % of `rate × time + burst`, or of what a bucket lets through of datagrams that a busy
+/// machine sent late; and never more.
+fn assert_admitted(admitted: u64, rate: f64, burst: f64, time: Duration, exact: u64) {
     let allowed = rate * time.as_secs_f64() + burst;
-    let off = 100.0 * (admitted as f64 / allowed - 1.0);
-    println!("admitted {admitted}, allowed {allowed:.0}: {off:+.3} %");
-    assert!(off.abs() <= 1.0, "admitted {admitted}, allowed {allowed:.1}: {off:+.3} %");
+    let off = |wanted: f64| 100.0 * (admitted as f64 / wanted - 1.0);
+    let (off_allowed, off_exact) = (off(allowed), off(exact as f64));
+    println!("admitted {admitted}, allowed {allowed:.0}: {off_allowed:+.3} %, as sent {exact}: {off_exact:+.3} %");
+    assert!(off_exact.abs() <= 1.0 && off_allowed <= 1.0, "admitted {admitted}, allowed {allowed:.1}, as sent {exact}");
 }
 
 /// The limits of one service; and what its backends were sent and what arrived there is what the last one admitted.
@@ -69,7 +78,8 @@ fn per_source(name: &'static str, target: SocketAddr, limit: &str) {
     let rows = rows(&stand, name, 0);
     assert_adds_up(&rows[0], 15_600);
     assert_eq!(reports[1].answered(), 600, "the other source is not touched");
-    assert_admitted(rows[0].admitted - 600, 1_000.0, 50.0, reports[0].sending);
+    let exact = reports[0].within(1_000.0, 50.0);
+    assert_admitted(rows[0].admitted - 600, 1_000.0, 50.0, reports[0].sending, exact);
     assert_eq!(reports[0].answered(), rows[0].admitted - 600);
     assert_eq!((stand.refused("over_source_limit"), stand.refused("over_service_limit")), (rows[0].over, 0));
     assert_eq!(stand.refused("limit_contended"), 0);
@@ -100,7 +110,9 @@ fn a_service_gets_its_rate_whoever_sends() {
     let rows = rows(&stand, "all", 0);
     assert_adds_up(&rows[0], 15_600);
     let time = reports[0].sending.max(reports[1].sending);
-    assert_admitted(rows[0].admitted, 1_000.0, 50.0, time);
+    // Both clients press on one bucket all the time, so that it is never empty.
+    let exact = merged(&reports).within(1_000.0, 50.0);
+    assert_admitted(rows[0].admitted, 1_000.0, 50.0, time, exact);
     assert_eq!(stand.refused("over_service_limit"), rows[0].over);
     // What one service does not get, another does.
     let report = UdpLoad::new(vip(21), 5_000, Duration::from_millis(500)).run(&stand.lab.clients[0].netns).unwrap();
@@ -143,6 +155,9 @@ fn several_limits_hold_together() {
     assert_adds_up(&rows[1], rows[0].admitted);
     let time = reports[0].sending.max(reports[1].sending);
     // 400 of the greedy source and 200 of the other one; 500 of them pass.
-    assert_admitted(rows[0].admitted, 400.0, 10.0 + 600.0, reports[0].sending);
-    assert_admitted(rows[1].admitted, 500.0, 10.0, time);
+    let greedy = reports[0].within(400.0, 10.0);
+    assert_admitted(rows[0].admitted, 400.0, 10.0 + 600.0, reports[0].sending, greedy + 600);
+    // What the first limit admitted, evenly but for what a busy machine sent late, presses on the second.
+    let most = (500.0 * time.as_secs_f64() + 10.0).round();
+    assert!((0.97..=1.01).contains(&(rows[1].admitted as f64 / most)), "{} of {most}", rows[1].admitted);
 }
