@@ -36,7 +36,7 @@ const READINESS: Duration = Duration::from_millis(20);
 /// # Errors
 /// Whatever keeps it from starting. Nothing is attached or left then.
 pub async fn run(config: Config, trace: bool) -> Result<()> {
-    must_be_possible()?;
+    must_be_possible(&config)?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
@@ -172,11 +172,16 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// Refuses on a host where nothing can work.
-fn must_be_possible() -> Result<()> {
-    for finding in doctor::examine(None) {
-        if finding.level == doctor::Level::Bad && matches!(finding.check, "kernel" | "privileges") {
-            bail!("{}: {}; {}", finding.check, finding.found, finding.advice.unwrap_or_default());
+/// Refuses on a host where nothing can work, and says what else will not.
+fn must_be_possible(config: &Config) -> Result<()> {
+    for finding in doctor::examine(Some(config)) {
+        let doctor::Finding { check, subject, level, found, advice } = finding;
+        let advice = advice.unwrap_or_default();
+        match (level, check) {
+            (doctor::Level::Bad, "kernel" | "privileges") => bail!("{check}: {found}; {advice}"),
+            // Said with a line of the configuration, and with the process that holds it, further on.
+            (doctor::Level::Bad, "interface" | "program") | (doctor::Level::Good | doctor::Level::Advice, _) => {}
+            (doctor::Level::Bad, _) => tracing::warn!(check, subject, found, advice, "weir doctor finds fault"),
         }
     }
     Ok(())

@@ -24,9 +24,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How long readiness waits for neighbours to answer.
 const NEIGHBOURS: Duration = Duration::from_secs(1);
 
-/// Slots for twice as many tables as there are services, so that each can have a new one written while the old one
-/// is in use, and some to rest.
-const SPARE_TABLES: u32 = 4;
+/// Room for more tables than there are services: the one that is being written, and those that rest after they were
+/// replaced, while a program may still be reading them. Writing one takes longer than any program runs.
+const SPARE_TABLES: u32 = 8;
 
 /// Flows that are remembered because the tables do not explain their replies.
 const FLOWS: u32 = 65_536;
@@ -43,7 +43,7 @@ pub fn capacity(config: &Config) -> Capacity {
         // Twice as many as may be desired: a new one has its row before an old one gives its own back.
         backends: config.weir.max_backends.saturating_mul(2),
         table_size: config.weir.table_size,
-        tables: services.saturating_mul(2).saturating_add(SPARE_TABLES),
+        tables: services.saturating_add(SPARE_TABLES),
         limits: count(config.services.iter().map(|service| service.limits.len()).sum()).max(1),
         sources: config.weir.max_sources,
         flows: FLOWS,

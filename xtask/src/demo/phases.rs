@@ -34,7 +34,7 @@ const MOVED_PERCENT: f64 = 2.0;
 
 const OFFERED_PER_S: u32 = 5 * LIMIT_RATE;
 const BYSTANDER_PER_S: u32 = LIMIT_RATE / 2;
-const OFFERED_FOR: Duration = Duration::from_secs(5);
+const OFFERED_FOR: Duration = Duration::from_secs(10);
 const ADMITTED_PERCENT: f64 = 1.0;
 
 /// (1) Requests are spread by weight.
