@@ -77,7 +77,13 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
             Some(update) = updates.recv() => {
                 controller.hear(update, Instant::now());
             }
-            ended = sources.ended() => controller.hear(ended, Instant::now()),
+            ended = sources.ended() => {
+                // What it said before comes first, or it would end the problem.
+                while let Ok(update) = updates.try_recv() {
+                    controller.hear(update, Instant::now());
+                }
+                controller.hear(ended, Instant::now());
+            }
             asked = unresolved.next(), if broken.clients.is_none() => match asked {
                 Ok(asked) => clients.ask(asked, Instant::now()),
                 Err(error) => Broken::note(&mut broken.clients, format!("clients' neighbours are not asked for: {error:#}")),
@@ -231,7 +237,7 @@ struct Sources {
 }
 
 impl Sources {
-    fn spawn(sources: Vec<(Arc<str>, Following)>) -> Self {
+    fn spawn(sources: Vec<Following>) -> Self {
         let mut tasks = JoinSet::new();
         let registries = sources.into_iter().map(|(registry, following)| (tasks.spawn(following).id(), registry));
         Self { registries: registries.collect(), tasks }
@@ -253,10 +259,11 @@ impl Sources {
     }
 }
 
-type Following = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A registry, and what follows it.
+type Following = (Arc<str>, std::pin::Pin<Box<dyn Future<Output = ()> + Send>>);
 
 /// Opens every registry that a service uses.
-fn open_sources(config: &Config, reports: &mpsc::Sender<Update>) -> Result<(Registries, Vec<(Arc<str>, Following)>)> {
+fn open_sources(config: &Config, reports: &mpsc::Sender<Update>) -> Result<(Registries, Vec<Following>)> {
     let mut registries = Registries::default();
     let mut sources = Vec::new();
     for (name, registry) in &config.registries {
@@ -312,16 +319,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_registry_that_nothing_follows_any_more_has_a_problem() {
-        let ends: Following = Box::pin(async {});
-        let panics: Following = Box::pin(async { panic!("on purpose") });
-        let goes_on: Following = Box::pin(std::future::pending());
+        let ends: Following = ("dc1".into(), Box::pin(async {}));
+        let panics: Following = ("dc1".into(), Box::pin(async { panic!("on purpose") }));
+        let goes_on: Following = ("dc1".into(), Box::pin(std::future::pending()));
         for (ends, why) in [(ends, "ended: "), (panics, "on purpose")] {
-            let mut sources = Sources::spawn(vec![("dc1".into(), ends)]);
+            let mut sources = Sources::spawn(vec![ends]);
             let Update { registry, report: Report::Problem(problem) } = sources.ended().await else { panic!() };
             assert_eq!(&*registry, "dc1");
             assert!(problem.contains(why), "{problem}");
         }
-        let mut sources = Sources::spawn(vec![("dc1".into(), goes_on)]);
+        let mut sources = Sources::spawn(vec![goes_on]);
         let waited = tokio::time::timeout(Duration::from_millis(1), sources.ended()).await;
         assert!(waited.is_err());
     }
