@@ -10,6 +10,8 @@ pub struct Address {
     words: [u32; 4],
 }
 
+const _: () = assert!(size_of::<Address>() == 16);
+
 /// The third word of every IPv4-mapped address.
 const V4_MARK: u32 = 0x0000_ffff_u32.to_be();
 

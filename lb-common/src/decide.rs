@@ -85,8 +85,12 @@ fn reply<P: Packet + ?Sized, T: Tables>(
 ) -> Result<Verdict, Refusal> {
     let id = owner(tables, headers, endpoint).ok_or(Refusal::Direct)?;
     let service = tables.service(id).ok_or(Refusal::Direct)?;
-    sound(headers)?;
     let vip = service.vip;
+    // A flow can be remembered for longer than its service is there: a head that was taken back is all zeroes.
+    if vip.protocol != headers.source.protocol {
+        return Err(Refusal::Direct);
+    }
+    sound(headers)?;
     let backend = if id == endpoint.service {
         endpoint.backend
     } else {
@@ -242,3 +246,7 @@ fn note_direct<T: Tables>(tables: &T, headers: &Headers) -> Refusal {
 fn now_s<T: Tables>(tables: &T) -> u32 {
     (tables.now_ns() / 1_000_000_000) as u32
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

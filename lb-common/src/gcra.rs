@@ -7,7 +7,8 @@
 use crate::abi::{Limit, LimitUnit};
 
 /// Ticks of the limiters' clock in a nanosecond. Finer than the kernel's clock, so that the time between two packets
-/// at ten million a second is still right to a tenth of a percent; coarse enough that 64 bits last 36 years of uptime.
+/// at ten million a second is still right to a tenth of a percent; coarse enough that a bucket that was never filled (0)
+/// counts as empty for 18 years of uptime, which is half of 64 bits.
 pub const TICKS_PER_NS: u64 = 16;
 
 /// How often a bucket is tried again after another CPU was faster.
@@ -37,7 +38,7 @@ pub enum Admission {
 #[inline(always)]
 pub fn admit(limit: &Limit, bucket: &impl Bucket, now_ns: u64, bytes: u32) -> Admission {
     let cost = cost(limit, if limit.unit == LimitUnit::BYTES { bytes } else { 1 });
-    // Lasts 36 years of uptime; saturating would cost a 128-bit product, which BPF does not have.
+    // Wraps after 36 years of uptime; saturating would cost a 128-bit product, which BPF does not have.
     let now = now_ns.wrapping_mul(TICKS_PER_NS);
     let room = Room::of(limit.depth_ticks, cost);
     let mut empty_at = bucket.load();

@@ -15,7 +15,7 @@ use lb_common::abi::{
 };
 use lb_common::gcra::Bucket;
 use lb_common::tables::{Direction, Route, RouteQuery};
-use lb_common::{Address, Refusal, Tables};
+use lb_common::{Refusal, Tables};
 
 // The sizes are the loader's to set, by what the configuration needs; those of the per-CPU maps follow.
 //
@@ -312,6 +312,3 @@ impl Tables for Maps {
         bump(&REFUSALS, refusal as u32, |count| *count += 1);
     }
 }
-
-/// The address type is shared with the maps' keys, so its layout is the ABI's.
-const _: () = assert!(size_of::<Address>() == 16);

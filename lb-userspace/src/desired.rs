@@ -191,11 +191,10 @@ pub fn merge(
     config: &Config,
     rosters: &BTreeMap<String, Roster>,
     ground: &Ground,
-    max_backends: u32,
 ) -> (Desired, BTreeMap<String, Vec<String>>) {
     let mut desired = Desired { devices: ground.devices(), ..Desired::default() };
     let mut problems: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut left = max_backends as usize;
+    let mut left = config.weir.max_backends as usize;
     for service in &config.services {
         let Some(roster) = rosters.get(&service.name) else { continue };
         let (backends, mut said) = backends(config, service, roster, ground, left);

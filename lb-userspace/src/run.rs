@@ -1,5 +1,6 @@
 //! `weir run`: everything put together, from start to the host left as it was.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,15 +8,17 @@ use anyhow::{Context as _, Result, bail};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinSet};
 
-use crate::api::server::{ControlSocket, Request};
+use crate::api::server::{Answer, ControlSocket, Request};
+use crate::api::types::InterfaceRow;
 use crate::config::Config;
 use crate::controller::{Controller, Registries, capacity};
 use crate::dataplane::kernel::{Attachments, Kernel, Object, Unresolved};
 use crate::desired::Ground;
 use crate::doctor;
 use crate::nexthop::{Clients, Follower, MAX_FOLLOWED, NextHops};
-use crate::source::{self, Publisher};
+use crate::source::{self, Publisher, Report, Update};
 
 /// How many reports of sources may wait for the controller.
 const REPORTS: usize = 64;
@@ -58,12 +61,14 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (mut requests, serving) = socket.serve(async { drop(stopped.await) });
     let serving = tokio::spawn(serving);
-    let sources: Vec<_> = sources.into_iter().map(tokio::spawn).collect();
+    let mut sources = Sources::spawn(sources);
     drop(reports);
     let mut followed = controller.addresses();
     let mut clients = Clients::default();
     let mut announced = false;
     let mut detached = None;
+    // What has failed for good while traffic goes on.
+    let mut broken = Broken::default();
     tracing::info!("running");
 
     loop {
@@ -72,47 +77,58 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
             Some(update) = updates.recv() => {
                 controller.hear(update, Instant::now());
             }
-            asked = unresolved.next() => {
-                clients.ask(asked?, Instant::now());
+            ended = sources.ended() => {
+                // What it said before comes first, or it would end the problem.
+                while let Ok(update) = updates.try_recv() {
+                    controller.hear(update, Instant::now());
+                }
+                controller.hear(ended, Instant::now());
             }
+            asked = unresolved.next(), if broken.clients.is_none() => match asked {
+                Ok(asked) => clients.ask(asked, Instant::now()),
+                Err(error) => Broken::note(&mut broken.clients, format!("clients' neighbours are not asked for: {error:#}")),
+            },
             () = sleep_until(clients.until()), if clients.until().is_some() => clients.expire(Instant::now()),
-            changed = changes.changed() => {
-                changed.context("the thread that follows the kernel's routes ended")?;
-                let hops = Arc::clone(&changes.borrow_and_update());
-                attachments.follow(&hops.devices);
-                controller.stand_on(Ground { hops, attached: attachments.attached() }, Instant::now());
-            }
+            changed = changes.changed(), if broken.hops.is_none() => match changed {
+                Ok(()) => {
+                    let hops = Arc::clone(&changes.borrow_and_update());
+                    attachments.follow(&hops.devices);
+                    controller.stand_on(Ground { hops, attached: attachments.attached() }, Instant::now());
+                }
+                Err(_) => Broken::note(&mut broken.hops, "the thread that follows the kernel's routes has ended".to_owned()),
+            },
             Some(request) = requests.recv() => {
-                if let Some(answer) = reply(&controller, &attachments, request) {
+                let problems = attachments.problems().chain(broken.problems());
+                if let Some(answer) = reply(&controller, attachments.rows(), problems, request) {
                     detached = Some(answer);
                     tracing::info!("asked to detach");
                     break;
                 }
             }
             () = sleep_until(retry), if retry.is_some() => controller.reconcile(Instant::now()),
-            () = tokio::time::sleep(READINESS), if !announced => {
-                if controller.is_ready(Instant::now()) {
-                    announced = true;
-                    tracing::info!("ready");
-                    tell_systemd(&[NotifyState::Ready]);
-                }
-            }
+            () = tokio::time::sleep(READINESS), if !announced => {}
             _ = terminate.recv() => { tracing::info!("SIGTERM"); break }
             _ = hangup.recv() => tracing::info!("SIGHUP: registries are followed all the time; weir.toml is read at the start"),
             _ = interrupt.recv() => { tracing::info!("SIGINT"); break }
         }
+        // Here and not in a branch of its own: whatever keeps the loop busy must not keep this from being said.
+        if !announced && controller.is_ready(Instant::now()) {
+            announced = true;
+            tracing::info!("ready");
+            tell_systemd(&[NotifyState::Ready]);
+        }
         let mut addresses = controller.addresses();
         addresses.extend(clients.addresses().take(MAX_FOLLOWED - addresses.len()));
         if addresses != followed {
-            follower.follow(addresses.clone())?;
+            if let Err(error) = follower.follow(addresses.clone()) {
+                tracing::error!(error = format!("{error:#}"), "the addresses of before are followed");
+            }
             followed = addresses;
         }
     }
 
     tell_systemd(&[NotifyState::Stopping]);
-    for source in sources {
-        source.abort();
-    }
+    drop(sources);
     // The programs first, then the maps they read.
     drop(attachments);
     drop(controller);
@@ -132,14 +148,14 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
 /// Answers a request; a request to detach is answered by whoever ends.
 fn reply(
     controller: &Controller<Kernel>,
-    attachments: &Attachments,
+    interfaces: Vec<InterfaceRow>,
+    problems: impl Iterator<Item = String>,
     request: Request,
-) -> Option<crate::api::server::Answer<()>> {
-    let now = Instant::now();
+) -> Option<Answer<()>> {
     // Whoever asked may have gone: then nobody misses the answer.
     match request {
         Request::Status(answer) => {
-            let status = controller.status(attachments.rows(), attachments.problems().collect(), now);
+            let status = controller.status(interfaces, problems.collect(), Instant::now());
             drop(answer.send(Ok(status)));
         }
         Request::Services(answer) => drop(answer.send(said(controller.services()))),
@@ -194,10 +210,60 @@ fn devices_must_exist(config: &Config, hops: &NextHops) -> Result<()> {
     Ok(())
 }
 
-type Following = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+/// What has ended that never should: traffic goes on without it, and `weir status` says so.
+#[derive(Debug, Default)]
+struct Broken {
+    hops: Option<String>,
+    clients: Option<String>,
+}
+
+impl Broken {
+    fn note(place: &mut Option<String>, problem: String) {
+        let problem = format!("{problem}; traffic goes on by what is known, start Weir anew");
+        tracing::error!("{problem}");
+        *place = Some(problem);
+    }
+
+    fn problems(&self) -> impl Iterator<Item = String> {
+        self.hops.iter().chain(&self.clients).cloned()
+    }
+}
+
+/// The tasks that follow registries. They end when this is dropped.
+#[derive(Debug)]
+struct Sources {
+    tasks: JoinSet<()>,
+    registries: BTreeMap<Id, Arc<str>>,
+}
+
+impl Sources {
+    fn spawn(sources: Vec<Following>) -> Self {
+        let mut tasks = JoinSet::new();
+        let registries = sources.into_iter().map(|(registry, following)| (tasks.spawn(following).id(), registry));
+        Self { registries: registries.collect(), tasks }
+    }
+
+    /// Waits until one has ended, which none should, and says what became of its registry. Cancel safe.
+    async fn ended(&mut self) -> Update {
+        loop {
+            let (id, why) = match self.tasks.join_next_with_id().await {
+                Some(Ok((id, ()))) => (id, String::new()),
+                Some(Err(error)) => (error.id(), format!(" ({error})")),
+                None => std::future::pending().await,
+            };
+            if let Some(registry) = self.registries.remove(&id) {
+                let problem = format!("what follows it has ended{why}: start Weir anew");
+                return Update { registry, report: Report::Problem(problem) };
+            }
+        }
+    }
+}
+
+/// A registry, and what follows it.
+type Following = (Arc<str>, std::pin::Pin<Box<dyn Future<Output = ()> + Send>>);
 
 /// Opens every registry that a service uses.
-fn open_sources(config: &Config, reports: &mpsc::Sender<source::Update>) -> Result<(Registries, Vec<Following>)> {
+fn open_sources(config: &Config, reports: &mpsc::Sender<Update>) -> Result<(Registries, Vec<Following>)> {
     let mut registries = Registries::default();
     let mut sources = Vec::new();
     for (name, registry) in &config.registries {
@@ -213,7 +279,7 @@ fn open_sources(config: &Config, reports: &mpsc::Sender<source::Update>) -> Resu
         }
         let source = source::open(name, registry, &wanted)?;
         registries.expect(name, source.describe());
-        sources.push(source.follow(Publisher::new(name, reports.clone())));
+        sources.push((name.as_str().into(), source.follow(Publisher::new(name, reports.clone()))));
     }
     Ok((registries, sources))
 }
@@ -244,5 +310,26 @@ fn follow_trace(object: &mut Object) -> Result<()> {
 fn tell_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "cannot tell systemd");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_registry_that_nothing_follows_any_more_has_a_problem() {
+        let ends: Following = ("dc1".into(), Box::pin(async {}));
+        let panics: Following = ("dc1".into(), Box::pin(async { panic!("on purpose") }));
+        let goes_on: Following = ("dc1".into(), Box::pin(std::future::pending()));
+        for (ends, why) in [(ends, "ended: "), (panics, "on purpose")] {
+            let mut sources = Sources::spawn(vec![ends]);
+            let Update { registry, report: Report::Problem(problem) } = sources.ended().await else { panic!() };
+            assert_eq!(&*registry, "dc1");
+            assert!(problem.contains(why), "{problem}");
+        }
+        let mut sources = Sources::spawn(vec![goes_on]);
+        let waited = tokio::time::timeout(Duration::from_millis(1), sources.ended()).await;
+        assert!(waited.is_err());
     }
 }

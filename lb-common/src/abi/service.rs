@@ -91,4 +91,6 @@ impl Table {
 
 const _: () = assert!(size_of::<VipKey>() == 20);
 const _: () = assert!(size_of::<Service>() == 64);
+const _: () = assert!(core::mem::offset_of!(Service, flags) == 20);
 const _: () = assert!(core::mem::offset_of!(Service, table) == 24);
+const _: () = assert!(core::mem::offset_of!(Service, limits) == 40);

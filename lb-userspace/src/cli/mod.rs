@@ -13,6 +13,7 @@ mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -20,6 +21,9 @@ use serde::Serialize;
 
 use crate::api::client::Client;
 use crate::config::DEFAULT_SOCKET;
+
+/// How long what is under way may take once the answer is known.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Weir: a layer-4 load balancer for containers, in XDP
 #[derive(Debug, Parser)]
@@ -128,6 +132,9 @@ pub fn main() -> ExitCode {
             Verb::Detach(args) => args.execute().await,
         }
     });
+    // Not dropped: that would wait for a thread that looks a name up, or reads a file that a network file system does
+    // not give, for as long as those take.
+    runtime.shutdown_timeout(LINGER);
     match result {
         Ok(code) => code,
         Err(error) => {

@@ -14,7 +14,7 @@ pub use registries::Registries;
 use crate::config::Config;
 use crate::dataplane::{Capacity, DataPlane};
 use crate::desired::{self, Desired, Ground};
-use crate::nexthop::{Hop, StackReason};
+use crate::nexthop::{Hop, MAX_FOLLOWED, StackReason};
 use crate::plan::{State, plan};
 use crate::source::Update;
 
@@ -40,7 +40,8 @@ pub fn capacity(config: &Config) -> Capacity {
     let services = count(config.services.len()).max(1);
     Capacity {
         services,
-        backends: config.weir.max_backends,
+        // Twice as many as may be desired: a new one has its row before an old one gives its own back.
+        backends: config.weir.max_backends.saturating_mul(2),
         table_size: config.weir.table_size,
         tables: services.saturating_add(SPARE_TABLES),
         limits: count(config.services.iter().map(|service| service.limits.len()).sum()).max(1),
@@ -54,7 +55,6 @@ pub fn capacity(config: &Config) -> Capacity {
 #[derive(Debug)]
 pub struct Controller<P> {
     config: Config,
-    capacity: Capacity,
     plane: P,
     state: State,
     desired: Desired,
@@ -79,12 +79,10 @@ struct Behind {
 impl<P: DataPlane> Controller<P> {
     /// A controller for an empty data plane that was made with [`capacity`].
     pub fn new(config: Config, plane: P, registries: Registries, now: Instant) -> Self {
-        let capacity = capacity(&config);
         Self {
+            state: State::new(capacity(&config)),
             config,
-            capacity,
             plane,
-            state: State::new(capacity),
             desired: Desired::default(),
             ground: Ground::default(),
             problems: BTreeMap::new(),
@@ -112,9 +110,11 @@ impl<P: DataPlane> Controller<P> {
         self.reconcile(now);
     }
 
-    /// The addresses whose next hops matter.
+    /// The addresses whose next hops matter, as many as can be followed.
     pub fn addresses(&self) -> BTreeSet<IpAddr> {
-        desired::addresses(&self.registries.rosters).take(crate::nexthop::MAX_FOLLOWED).collect()
+        // Backends that several services share count once.
+        let all: BTreeSet<IpAddr> = desired::addresses(&self.registries.rosters).collect();
+        if all.len() <= MAX_FOLLOWED { all } else { all.into_iter().take(MAX_FOLLOWED).collect() }
     }
 
     /// When to call [`Self::reconcile`] though nothing was heard.
@@ -124,8 +124,7 @@ impl<P: DataPlane> Controller<P> {
 
     /// Brings the data plane in step, as far as it lets itself.
     pub fn reconcile(&mut self, now: Instant) {
-        let (desired, problems) =
-            desired::merge(&self.config, &self.registries.rosters, &self.ground, self.capacity.backends);
+        let (desired, problems) = desired::merge(&self.config, &self.registries.rosters, &self.ground);
         for (service, problem) in problems.iter().flat_map(|(service, all)| all.iter().map(move |one| (service, one))) {
             if !self.problems.get(service).is_some_and(|known| known.contains(problem)) {
                 tracing::warn!(service, problem);

@@ -145,6 +145,28 @@ fn unfit_endpoints_are_left_out_with_a_reason() {
 }
 
 #[test]
+fn as_many_backends_as_there_may_be_can_all_be_replaced() {
+    let config = CONFIG.replace("table_size = 251", "table_size = 251\nmax_backends = 2");
+    let config = Config::parse(&config, Path::new("weir.toml")).unwrap();
+    let plane = Fake::new(capacity(&config));
+    let mut registries = Registries::default();
+    registries.expect("local", "file services.d".into());
+    let mut controller = Controller::new(config, plane, registries, Instant::now());
+    let web = |names: &[&str]| {
+        let endpoint = |name: &&str| endpoint(name, &format!("10.0.0.{}", name.as_bytes()[0]), 1);
+        snapshot(&[("web", &names.iter().map(endpoint).collect::<Vec<_>>())])
+    };
+    for names in [["a", "b"], ["c", "d"], ["a", "c"]] {
+        say(&mut controller, web(&names));
+        assert_eq!(controller.behind.as_ref().map(|behind| behind.error.as_str()), None);
+        assert_eq!(ids(&controller, "web"), names);
+    }
+    say(&mut controller, web(&["a", "b", "c"]));
+    assert_eq!(ids(&controller, "web"), ["a", "b"]);
+    assert!(controller.services().unwrap()[0].problems[0].contains("max_backends"));
+}
+
+#[test]
 fn a_data_plane_that_fails_is_tried_again_later_each_time() {
     let mut controller = controller(|fake| Faulty::new(fake, 1, 0));
     say(&mut controller, snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1)])]));

@@ -47,7 +47,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    #[allow(
+    #[expect(
         deprecated,
         reason = "its successor is unsafe, to have the caller promise that the descriptor stays open; `Events` owns its own"
     )]

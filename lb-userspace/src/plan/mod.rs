@@ -35,14 +35,16 @@ pub fn plan(desired: &Desired, state: &State) -> Result<Vec<Step>> {
     for (vip, service) in &desired.services {
         planner.backends(vip, service)?;
     }
-    // Flags before endpoints: a flow is remembered before a reply asks for it.
     let endpoints = planner.endpoints(desired);
-    planner.flags(&endpoints);
+    let sharing = sharing(&endpoints);
+    // A service remembers its flows from before a reply asks for them until no packet goes to a shared backend.
+    planner.remember_flows(&sharing, true);
     planner.put_endpoints(&endpoints);
     for (vip, service) in &desired.services {
         planner.table(vip, service)?;
         planner.publish(vip);
     }
+    planner.remember_flows(&sharing, false);
     planner.remove(desired, &endpoints);
     Ok(planner.steps)
 }
@@ -146,22 +148,17 @@ impl Planner {
         endpoints
     }
 
-    fn flags(&mut self, endpoints: &BTreeMap<VipKey, Shared>) {
-        let sharing: BTreeSet<Vip> = endpoints
-            .values()
-            .filter(|shared| shared.services.len() > 1)
-            .flat_map(|shared| shared.services.iter().copied())
-            .collect();
-        let changed: Vec<(Vip, u32, u32)> = self
+    /// Has the services that share backends remember their flows; or, with `on` false, the others not.
+    fn remember_flows(&mut self, sharing: &BTreeSet<Vip>, on: bool) {
+        let flags = if on { ServiceFlags::REMEMBER_FLOWS } else { 0 };
+        let changed: Vec<(Vip, u32)> = self
             .after
             .services
             .iter()
-            .filter_map(|(vip, service)| {
-                let flags = if sharing.contains(vip) { ServiceFlags::REMEMBER_FLOWS } else { 0 };
-                (service.head.flags != flags).then_some((*vip, service.id, flags))
-            })
+            .filter(|(vip, service)| sharing.contains(vip) == on && service.head.flags != flags)
+            .map(|(vip, service)| (*vip, service.id))
             .collect();
-        for (vip, service, flags) in changed {
+        for (vip, service) in changed {
             self.step(Op::SetFlags { service, flags }, Entry::Flags(vip, flags));
         }
     }
@@ -242,6 +239,12 @@ impl Planner {
             }
         }
     }
+}
+
+/// The services that have a backend in common with another one.
+fn sharing(endpoints: &BTreeMap<VipKey, Shared>) -> BTreeSet<Vip> {
+    let shared = endpoints.values().filter(|shared| shared.services.len() > 1);
+    shared.flat_map(|shared| shared.services.iter().copied()).collect()
 }
 
 /// A backend's row.

@@ -127,6 +127,13 @@ fn backends_of_two_services_have_their_flows_remembered() {
     for (listens, endpoint) in &before {
         assert_eq!(state.endpoints.get(listens), Some(endpoint), "an endpoint stays with its first service");
     }
+    // Flows are remembered for as long as packets go to a shared backend.
+    let (flag, publish) =
+        (|step: &Step| matches!(step.op, Op::SetFlags { .. }), |step: &Step| matches!(step.op, Op::Publish { .. }));
+    let steps = apply(&mut plane, &mut state, &desired(&[(1, &[(1, 1)]), (2, &[(2, 1), (3, 1)])]));
+    assert!(steps.iter().rposition(publish) < steps.iter().position(flag), "{steps:?}");
+    let steps = apply(&mut plane, &mut state, &desired(&[(1, &[(1, 1), (2, 1)]), (2, &[(2, 1), (3, 1)])]));
+    assert!(steps.iter().rposition(flag) < steps.iter().position(publish), "{steps:?}");
     // The first service goes: what it shared is the other's alone, and known for it.
     let last = desired(&[(2, &[(2, 1), (3, 1)])]);
     apply(&mut plane, &mut state, &last);

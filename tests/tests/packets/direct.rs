@@ -41,3 +41,25 @@ fn a_stray_segment_does_not_take_a_remembered_connection() {
     let expected = Frame { source: vip, ..reply.clone() }.sent(CLIENT_MAC, FRONT_MAC);
     assert_eq!(rig.send(&reply.bytes()), (Fate::Redirect(expected.bytes()), None));
 }
+
+#[test]
+fn a_new_direct_connection_takes_a_port_that_was_used_for_the_vip() {
+    let mut rig = Rig::new();
+    let (client, backend, vip) = (at(CLIENT, 40_000), at("10.0.1.20", 8080), at("203.0.113.71", 80));
+    rig.send(&tcp(client, vip, SYN).bytes());
+    for frame in [tcp(client, backend, SYN), tcp(backend, client, SYN | ACK)] {
+        assert_eq!(rig.send(&frame.bytes()), (Fate::Pass(frame.bytes()), Some(Refusal::Direct)));
+    }
+}
+
+#[test]
+fn backends_that_the_hash_does_not_lead_to_are_spoken_to_directly_too() {
+    let mut rig = Rig::new();
+    let client = at(CLIENT, 40_001);
+    for last in 1..=7 {
+        let backend = at(&format!("10.0.2.{last}"), 80);
+        for frame in [tcp(client, backend, SYN), tcp(backend, client, SYN | ACK)] {
+            assert_eq!(rig.send(&frame.bytes()), (Fate::Pass(frame.bytes()), Some(Refusal::Direct)));
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Packets from backends to clients.
 
+use lb_common::Refusal;
+
 use crate::frame::{ACK, Frame, SYN, Transport, at, tcp, udp};
 use crate::rig::{Fate, Rig, Row, check};
 use crate::world::{CLIENT, CLIENT_MAC, CLIENT6, FRONT_MAC, SILENT, SILENT6};
@@ -58,7 +60,7 @@ fn only_the_backend_that_the_flow_goes_to_speaks_for_the_vip() {
                 let expected = Frame { source: at("203.0.113.11", 80), ..frame }.sent(CLIENT_MAC, FRONT_MAC);
                 assert_eq!(out, expected.bytes());
             }
-            (Fate::Pass(out), Some(lb_common::Refusal::Direct)) => assert_eq!(out, frame.bytes()),
+            (Fate::Pass(out), Some(Refusal::Direct)) => assert_eq!(out, frame.bytes()),
             other => panic!("{other:?}"),
         }
     }
@@ -76,4 +78,27 @@ fn backends_of_two_services_answer_for_the_one_that_was_asked() {
         let expected = Frame { source: vip, ..reply.clone() }.sent(CLIENT_MAC, FRONT_MAC);
         assert_eq!(rig.send(&reply.bytes()), (Fate::Redirect(expected.bytes()), None));
     }
+}
+
+#[test]
+fn a_port_that_was_used_for_one_service_can_be_used_for_the_other_next() {
+    let mut rig = Rig::new();
+    let (client, backend) = (at(CLIENT, 50_003), at("10.0.1.20", 8080));
+    for vip in ["203.0.113.70", "203.0.113.71", "203.0.113.70"].map(|vip| at(vip, 80)) {
+        rig.send(&tcp(client, vip, SYN).bytes());
+        let reply = tcp(backend, client, SYN | ACK);
+        let expected = Frame { source: vip, ..reply.clone() }.sent(CLIENT_MAC, FRONT_MAC);
+        assert_eq!(rig.send(&reply.bytes()), (Fate::Redirect(expected.bytes()), None));
+    }
+}
+
+#[test]
+fn what_is_remembered_of_a_service_that_is_gone_translates_nothing() {
+    let mut rig = Rig::new();
+    let (client, backend) = (at(CLIENT, 50_004), at("10.0.1.20", 8080));
+    rig.send(&tcp(client, at("203.0.113.71", 80), SYN).bytes());
+    rig.remove("203.0.113.71:80/tcp");
+    // The backend still serves the other service, which this connection is not of.
+    let reply = tcp(backend, client, ACK);
+    assert_eq!(rig.send(&reply.bytes()), (Fate::Pass(reply.bytes()), Some(Refusal::Direct)));
 }

@@ -6,6 +6,7 @@ use lb_common::refusal::{Action, Refusal};
 use lb_common::{Verdict, decide};
 use weir::dataplane::kernel::{Kernel, Object};
 use weir::dataplane::{Capacity, DataPlane, Fake};
+use weir::desired::Desired;
 use weir::plan::{State, plan};
 
 use crate::world::{INGRESS, desired, namespace, routes};
@@ -36,6 +37,7 @@ pub(crate) struct Rig {
     kernel: Kernel,
     object: Object,
     state: State,
+    desired: Desired,
 }
 
 impl Rig {
@@ -43,18 +45,29 @@ impl Rig {
     pub(crate) fn new() -> Self {
         let front = namespace();
         let mut object = Object::load(CAPACITY, false).unwrap_or_else(|error| panic!("{error:?}"));
-        let mut kernel = Kernel::new(&mut object, CAPACITY).expect("the maps");
+        let kernel = Kernel::new(&mut object, CAPACITY).expect("the maps");
         let mut fake = Fake::new(CAPACITY);
-        let mut state = State::new(CAPACITY);
-        for step in plan(&desired(7, front), &state).expect("there is room") {
-            kernel.apply(&step.op).unwrap_or_else(|error| panic!("{}: {error:?}", step.op));
-            fake.apply(&step.op).unwrap_or_else(|error| panic!("{}: {error:?}", step.op));
-            state.record(&step);
-        }
         fake.tables.routes = routes(front);
         // Limits are in buckets that were never used: any time will do, if it is not the very first.
         fake.tables.now_ns.set(1 << 40);
-        Self { fake, kernel, object, state }
+        let mut rig = Self { fake, kernel, object, state: State::new(CAPACITY), desired: desired(7, front) };
+        rig.reconcile();
+        rig
+    }
+
+    /// Has both hold what is desired.
+    fn reconcile(&mut self) {
+        for step in plan(&self.desired, &self.state).expect("there is room") {
+            self.kernel.apply(&step.op).unwrap_or_else(|error| panic!("{}: {error:?}", step.op));
+            self.fake.apply(&step.op).unwrap_or_else(|error| panic!("{}: {error:?}", step.op));
+            self.state.record(&step);
+        }
+    }
+
+    /// Takes a service away, by its name.
+    pub(crate) fn remove(&mut self, service: &str) {
+        self.desired.services.retain(|_, known| known.name != service);
+        self.reconcile();
     }
 
     /// Sends a frame through both, and asserts that they agree on its fate and on every counter.

@@ -46,7 +46,7 @@ impl<T: Pod> Mapped<T> {
     }
 
     /// Reads an element that no program writes.
-    pub(crate) fn read(&self, index: u32) -> Result<T> {
+    pub(super) fn read(&self, index: u32) -> Result<T> {
         let at = self.at(index)?;
         // SAFETY: inside of the mapping, aligned, and any bit pattern is a value.
         Ok(unsafe { at.read_volatile() })
