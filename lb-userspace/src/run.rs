@@ -64,14 +64,14 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     let mut clients = Clients::default();
     let mut announced = false;
     let mut detached = None;
+    let mut heard = Vec::new();
     tracing::info!("running");
 
     loop {
         let retry = controller.retry_at();
         tokio::select! {
-            Some(update) = updates.recv() => {
-                controller.hear(update, Instant::now());
-            }
+            // All that waits at once: a burst of snapshots is not published one by one.
+            1.. = updates.recv_many(&mut heard, REPORTS) => controller.hear(heard.drain(..), Instant::now()),
             asked = unresolved.next() => {
                 clients.ask(asked?, Instant::now());
             }

@@ -97,9 +97,11 @@ impl<P: DataPlane> Controller<P> {
         }
     }
 
-    /// Takes in what a source says, and acts on it.
-    pub fn hear(&mut self, update: Update, now: Instant) {
-        self.registries.hear(&self.config, update, now);
+    /// Takes in what sources say, and acts on the outcome.
+    pub fn hear(&mut self, updates: impl IntoIterator<Item = Update>, now: Instant) {
+        for update in updates {
+            self.registries.hear(&self.config, update, now);
+        }
         if self.spoke.is_none() && self.registries.all_spoke() {
             self.spoke = Some(now);
         }
@@ -114,7 +116,15 @@ impl<P: DataPlane> Controller<P> {
 
     /// The addresses whose next hops matter.
     pub fn addresses(&self) -> BTreeSet<IpAddr> {
-        desired::addresses(&self.registries.rosters).take(crate::nexthop::MAX_FOLLOWED).collect()
+        let mut addresses = BTreeSet::new();
+        for address in desired::addresses(&self.registries.rosters) {
+            // Counted once each: many backends may share one.
+            if addresses.len() == crate::nexthop::MAX_FOLLOWED {
+                break;
+            }
+            addresses.insert(address);
+        }
+        addresses
     }
 
     /// When to call [`Self::reconcile`] though nothing was heard.
