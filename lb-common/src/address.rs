@@ -60,6 +60,21 @@ impl Address {
     pub const fn is_v4(&self) -> bool {
         self.words[0] == 0 && self.words[1] == 0 && self.words[2] == V4_MARK
     }
+
+    /// Whether no packet that is routed can come from here: unspecified, loopback, multicast, broadcast, and IPv6's
+    /// link-local (RFC 1812 §5.3.7, RFC 4291 §2.5 and §2.7).
+    #[inline(always)]
+    pub const fn is_no_host(&self) -> bool {
+        if self.is_v4() {
+            let [first, ..] = self.v4();
+            return self.words[3] == 0 || self.words[3] == u32::MAX || first == 127 || first & 0xf0 == 224;
+        }
+        let [first, second, ..] = self.words[0].to_ne_bytes();
+        let last = u32::from_be(self.words[3]);
+        first == 0xff
+            || first == 0xfe && second & 0xc0 == 0x80
+            || self.words[0] == 0 && self.words[1] == 0 && self.words[2] == 0 && last <= 1
+    }
 }
 
 #[cfg(not(target_arch = "bpf"))]
@@ -92,6 +107,33 @@ mod tests {
             let address = Address::from(ip);
             assert_eq!(IpAddr::from(address), ip);
             assert_eq!(address.is_v4(), ip.is_ipv4());
+        }
+    }
+
+    #[test]
+    fn no_host_is_at_special_addresses() {
+        for (text, expected) in [
+            ("0.0.0.0", true),
+            ("0.0.0.1", false),
+            ("126.255.255.255", false),
+            ("127.0.0.1", true),
+            ("223.255.255.255", false),
+            ("224.0.0.1", true),
+            ("239.255.255.255", true),
+            ("240.0.0.1", false),
+            ("255.255.255.255", true),
+            ("::", true),
+            ("::1", true),
+            ("::2", false),
+            ("fe7f::1", false),
+            ("fe80::1", true),
+            ("febf::1", true),
+            ("fec0::1", false),
+            ("ff02::1", true),
+            ("2001:db8::1", false),
+        ] {
+            let ip: IpAddr = text.parse().unwrap();
+            assert_eq!(Address::from(ip).is_no_host(), expected, "{text}");
         }
     }
 

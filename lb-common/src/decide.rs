@@ -52,6 +52,9 @@ fn request<P: Packet + ?Sized, T: Tables>(
 ) -> Result<Verdict, Refusal> {
     let service = tables.service(id).ok_or(Refusal::NoBackend)?;
     sound(headers)?;
+    if is_martian(tables, headers, id) {
+        return Err(Refusal::MartianSource);
+    }
     admit(tables, service, headers)?;
     let chosen =
         choose(tables, service, headers.source.address, headers.source.port_bytes()).ok_or(Refusal::NoBackend)?;
@@ -116,10 +119,27 @@ fn reply<P: Packet + ?Sized, T: Tables>(
     }
 }
 
+/// Whether no client can have sent this: XDP comes before the kernel's own look at sources.
+///
+/// Backends answer to where a packet says it is from. Were that a VIP, or a backend of the same service, their answers
+/// would be requests, and two UDP servers could be set on each other for ever by a single packet; TCP ends such a talk
+/// by a reset.
+#[inline(always)]
+fn is_martian<T: Tables>(tables: &T, headers: &Headers, service: u32) -> bool {
+    let source = headers.source.address;
+    source.is_no_host()
+        || source == headers.destination.address
+        || !headers.tcp
+            && (tables.vip(&headers.source).is_some()
+                || tables.endpoint(&headers.source).is_some_and(|endpoint| endpoint.service == service))
+}
+
 /// What every packet must be before it is translated.
 #[inline(always)]
 fn sound(headers: &Headers) -> Result<(), Refusal> {
-    if headers.fragment {
+    if headers.link_group {
+        Err(Refusal::LinkGroup)
+    } else if headers.fragment {
         Err(Refusal::Fragment)
     } else if !headers.well_formed {
         Err(Refusal::Malformed)

@@ -19,6 +19,9 @@ pub const UDP: u8 = IpProto::Udp as u8;
 /// Where the IP header starts.
 pub const L3: usize = EthHdr::LEN;
 
+/// The bit of an Ethernet address's first byte that says that it is a group's, or everybody's (IEEE 802-2014 §8.2.2).
+const ETHERNET_GROUP: u8 = 0x01;
+
 /// The flags of a TCP header that matter here (RFC 9293 §3.1).
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
@@ -52,6 +55,8 @@ pub struct Headers {
     pub v4: bool,
     /// Whether more fragments follow this one.
     pub fragment: bool,
+    /// Whether the frame is for all, or for a group, on its link.
+    pub link_group: bool,
     /// Whether every length agrees with every other and with the frame.
     pub well_formed: bool,
 }
@@ -84,7 +89,8 @@ pub fn parse<P: Packet + ?Sized>(packet: &P) -> Result<Headers, Refusal> {
         VLAN | QINQ => return Err(Refusal::VlanTag),
         _ => return Err(Refusal::NotIp),
     };
-    transport(packet, &network)
+    let [first] = packet.read(offset_of!(EthHdr, dst_addr)).ok_or(Refusal::Truncated)?;
+    transport(packet, &network, first & ETHERNET_GROUP != 0)
 }
 
 #[inline(always)]
@@ -137,9 +143,15 @@ fn ipv6<P: Packet + ?Sized>(packet: &P) -> Result<Network, Refusal> {
     if protocol != TCP && protocol != UDP {
         return Err(if is_extension(protocol) { Refusal::ExtensionHeader } else { Refusal::OtherProtocol });
     }
+    let source = Address::from_v6(packet.read(ADDRESSES).ok_or(Refusal::Truncated)?);
+    let destination = Address::from_v6(packet.read(ADDRESSES + 16).ok_or(Refusal::Truncated)?);
+    // Such addresses are not for the wire (RFC 4942 §2.2), and here they would be taken for those of IPv4.
+    if source.is_v4() || destination.is_v4() {
+        return Err(Refusal::BadIpHeader);
+    }
     Ok(Network {
-        source: Address::from_v6(packet.read(ADDRESSES).ok_or(Refusal::Truncated)?),
-        destination: Address::from_v6(packet.read(ADDRESSES + 16).ok_or(Refusal::Truncated)?),
+        source,
+        destination,
         protocol,
         ttl: header[offset_of!(Ipv6Hdr, hop_limit)],
         v4: false,
@@ -156,7 +168,7 @@ const fn is_extension(next_header: u8) -> bool {
 }
 
 #[inline(always)]
-fn transport<P: Packet + ?Sized>(packet: &P, network: &Network) -> Result<Headers, Refusal> {
+fn transport<P: Packet + ?Sized>(packet: &P, network: &Network, link_group: bool) -> Result<Headers, Refusal> {
     let l4 = network.l4;
     let ports: [u8; 4] = packet.read(l4).ok_or(Refusal::Truncated)?;
     let tcp = network.protocol == TCP;
@@ -195,6 +207,7 @@ fn transport<P: Packet + ?Sized>(packet: &P, network: &Network) -> Result<Header
         opens,
         v4: network.v4,
         fragment: network.fragment,
+        link_group,
         well_formed,
     })
 }

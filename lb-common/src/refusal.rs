@@ -76,6 +76,10 @@ refusals! {
     LimitTableFull = 16, "limit_table_full", Drop;
     /// Larger than the way to the backend takes.
     TooBig = 17, "too_big", Drop;
+    /// Sent to all on the link, by Ethernet broadcast or multicast: nothing to be routed.
+    LinkGroup = 18, "link_group", Pass;
+    /// For a VIP, from an address that no client can have: the VIP itself, a backend of its own (UDP), loopback, multicast.
+    MartianSource = 19, "martian_source", Drop;
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ use crate::nexthop::{Device, Frame, Hop, NextHops, StackReason};
 use crate::source::Endpoint;
 use crate::vip::Vip;
 
+/// How many devices the data plane is told of. Those beyond are reached by the stack.
+pub const MAX_DEVICES: usize = 65_536;
+
 /// Everything the data plane shall hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Desired {
@@ -146,7 +149,7 @@ impl Ground {
             transmit | redirect | if self.attached.contains_key(ifindex) { DeviceFlags::ATTACHED } else { 0 }
         };
         let all = self.hops.devices.iter().map(|(&ifindex, device)| (ifindex, flags(&ifindex, device)));
-        all.filter(|(_, flags)| *flags != 0).collect()
+        all.filter(|(_, flags)| *flags != 0).take(MAX_DEVICES).collect()
     }
 }
 
@@ -200,6 +203,7 @@ pub fn merge(
         let (backends, mut said) = backends(config, service, roster, ground, left);
         left -= backends.len();
         said.extend(unattached(&backends, ground));
+        said.extend(unrouted(&backends, ground));
         if !said.is_empty() {
             problems.insert(service.name.clone(), said);
         }
@@ -300,6 +304,24 @@ fn unattached(backends: &BTreeMap<BackendKey, DesiredBackend>, ground: &Ground) 
         "backend {} at {}{more} is reached by {via}, to which Weir is not attached: its replies will not be \
          translated back; add an [[interface]] named {via:?}",
         key.id, key.listens,
+    ))
+}
+
+/// Backends that the kernel has no route to: what is handed to the stack for them ends there.
+fn unrouted(backends: &BTreeMap<BackendKey, DesiredBackend>, ground: &Ground) -> Option<String> {
+    let no_route =
+        |key: &&BackendKey| matches!(ground.hops.hops.get(&key.listens.ip()), Some(Hop::Stack(StackReason::NoRoute)));
+    let mut lost = backends.keys().filter(no_route);
+    let key = lost.next()?;
+    let more = match lost.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Some(format!(
+        "there is no route to backend {} at {}{more}: its packets end here; see `ip route get {}`",
+        key.id,
+        key.listens,
+        key.listens.ip()
     ))
 }
 

@@ -69,20 +69,21 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     let mut detached = None;
     // What has failed for good while traffic goes on.
     let mut broken = Broken::default();
+    let mut heard = Vec::new();
     tracing::info!("running");
 
     loop {
         let retry = controller.retry_at();
         tokio::select! {
-            Some(update) = updates.recv() => {
-                controller.hear(update, Instant::now());
-            }
+            // All that waits at once: a burst of snapshots is not published one by one.
+            1.. = updates.recv_many(&mut heard, REPORTS) => controller.hear(heard.drain(..), Instant::now()),
             ended = sources.ended() => {
                 // What it said before comes first, or it would end the problem.
                 while let Ok(update) = updates.try_recv() {
-                    controller.hear(update, Instant::now());
+                    heard.push(update);
                 }
-                controller.hear(ended, Instant::now());
+                heard.push(ended);
+                controller.hear(heard.drain(..), Instant::now());
             }
             asked = unresolved.next(), if broken.clients.is_none() => match asked {
                 Ok(asked) => clients.ask(asked, Instant::now()),

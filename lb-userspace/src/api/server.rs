@@ -1,9 +1,11 @@
 //! The controller's side of the control socket.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use axum::extract::{Query, State};
@@ -11,6 +13,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use nix::fcntl::{Flock, FlockArg};
 use serde::Deserialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -70,6 +73,7 @@ impl ControlSocket {
             std::fs::create_dir_all(parent)
                 .with_context(|| format!("cannot make {}, where the control socket goes", parent.display()))?;
         }
+        let _alone = lock_directory(path);
         clear(path)?;
         // Bound under a name of its own, closed to others, and only then moved to where it is looked for: there is no
         // moment in which somebody else could connect.
@@ -104,6 +108,26 @@ impl ControlSocket {
         };
         (receiver, serving)
     }
+}
+
+/// Keeps other runs from looking for a free path, and taking it, at the same time: the later one would take the
+/// earlier one's socket away. Released on drop.
+///
+/// Whoever may read the directory may lock it too, and must not keep Weir from starting: without the lock it is only
+/// the rare race that is not excluded.
+fn lock_directory(path: &Path) -> Option<Flock<File>> {
+    const TRIES: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(50);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for _ in 0..TRIES {
+        let opened = File::open(directory).ok()?;
+        if let Ok(lock) = Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
+            return Some(lock);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    tracing::warn!(directory = %directory.display(), "another process keeps the directory of the control socket locked");
+    None
 }
 
 /// Sees to it that `path` is free.
@@ -184,6 +208,27 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         drop(first);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn of_many_at_once_one_has_the_socket() {
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("weir.sock");
+            // Left behind by a run that died.
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let bind = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let _inside = runtime.enter();
+                ControlSocket::bind(&path).map(|socket| (socket, runtime))
+            };
+            let results: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(bind)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+            assert!(UnixStream::connect(&path).is_ok());
+        }
     }
 
     #[tokio::test]

@@ -31,8 +31,8 @@ const SPARE_TABLES: u32 = 8;
 /// Flows that are remembered because the tables do not explain their replies.
 const FLOWS: u32 = 65_536;
 
-/// Network devices.
-const DEVICES: u32 = 4_096;
+/// Network devices: more than a host of containers has. The map's elements are made as they are needed.
+const DEVICES: u32 = 65_536;
 
 /// How large the maps have to be for a configuration.
 pub fn capacity(config: &Config) -> Capacity {
@@ -95,9 +95,11 @@ impl<P: DataPlane> Controller<P> {
         }
     }
 
-    /// Takes in what a source says, and acts on it.
-    pub fn hear(&mut self, update: Update, now: Instant) {
-        self.registries.hear(&self.config, update, now);
+    /// Takes in what sources say, and acts on the outcome.
+    pub fn hear(&mut self, updates: impl IntoIterator<Item = Update>, now: Instant) {
+        for update in updates {
+            self.registries.hear(&self.config, update, now);
+        }
         if self.spoke.is_none() && self.registries.all_spoke() {
             self.spoke = Some(now);
         }

@@ -45,7 +45,7 @@ fn endpoint(id: &str, address: &str, weight: u16) -> Endpoint {
 }
 
 fn say<P: DataPlane>(controller: &mut Controller<P>, report: Report) {
-    controller.hear(Update { registry: "local".into(), report }, Instant::now());
+    controller.hear([Update { registry: "local".into(), report }], Instant::now());
 }
 
 fn snapshot(services: &[(&str, &[Endpoint])]) -> Report {
@@ -214,4 +214,28 @@ fn rows_name_what_they_are_asked_for() {
     assert!(error.contains("wbe") && error.contains("web, dns"), "{error}");
     assert_eq!(controller.limits().unwrap().len(), 1);
     assert_eq!(controller.refusals().unwrap().len(), lb_common::Refusal::ALL.len());
+}
+
+#[test]
+fn of_reports_that_wait_the_last_is_published_and_no_other() {
+    let mut controller = controller(|fake| fake);
+    say(&mut controller, snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1)])]));
+    let before = controller.generation;
+    let update = |weight| Update {
+        registry: "local".into(),
+        report: snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1), endpoint("b", "10.0.0.2", weight)])]),
+    };
+    controller.hear((1..=50).map(update), Instant::now());
+    assert_eq!(controller.generation, before + 1);
+    assert_eq!(controller.backends(Some("web")).unwrap()[1].weight, 50);
+}
+
+#[test]
+fn backends_at_one_address_do_not_crowd_out_others() {
+    let mut controller = controller(|fake| fake);
+    let endpoint = |port: u16| Endpoint { port, ..endpoint(&port.to_string(), "10.0.0.1", 1) };
+    let many: Vec<Endpoint> = (1..=20_000).map(endpoint).collect();
+    let other = [self::endpoint("other", "10.0.0.2", 1)];
+    say(&mut controller, snapshot(&[("dns", &many), ("web", &other)]));
+    assert_eq!(controller.addresses().len(), 2);
 }

@@ -29,6 +29,27 @@ fn strangers_pass_as_they_came() {
     let (web, web6) = (tcp(client, vip, ACK), tcp(client6, vip6, ACK));
     let ether_type = |value: u16| bent(&web, |bytes| bytes[12..14].copy_from_slice(&value.to_be_bytes()));
     let rows = vec![
+        passed(
+            "to the VIP by broadcast",
+            Frame { mac_destination: [0xff; 6], ..web.clone() }.bytes(),
+            Refusal::LinkGroup,
+        ),
+        passed(
+            "to the VIP by multicast",
+            Frame { mac_destination: [1, 0, 94, 0, 0, 5], ..web.clone() }.bytes(),
+            Refusal::LinkGroup,
+        ),
+        passed(
+            "a broadcast of a backend's",
+            Frame { mac_destination: [0xff; 6], ..udp(at("10.0.1.11", 5353), at("10.0.1.255", 5353)) }.bytes(),
+            Refusal::LinkGroup,
+        ),
+        passed("an IPv4 VIP in IPv6", udp(client6, at("::ffff:203.0.113.10", 53)).bytes(), Refusal::BadIpHeader),
+        passed(
+            "an IPv4 client in IPv6",
+            tcp(at("::ffff:198.51.100.11", 40_000), vip6, SYN).bytes(),
+            Refusal::BadIpHeader,
+        ),
         passed("another address", tcp(client, at("192.0.2.1", 80), SYN).bytes(), Refusal::NoService),
         passed("the VIP's address, another port", tcp(client, at("203.0.113.10", 22), SYN).bytes(), Refusal::NoService),
         passed("the VIP's port, another protocol", udp(client, vip).bytes(), Refusal::NoService),
@@ -105,6 +126,31 @@ fn what_was_meant_for_a_vip_ends_here() {
         ),
     ];
     check(&mut rig, rows);
+}
+
+#[test]
+fn what_no_client_can_have_sent_ends_here() {
+    let mut rig = Rig::new();
+    let (vip, vip6) = (at("203.0.113.10", 53), at("2001:db8:f00d::10", 53));
+    let rows = [
+        ("the VIP's own address and port", vip, vip),
+        ("the VIP's own address", at("203.0.113.10", 4_000), vip),
+        ("another VIP", at("203.0.113.50", 53), vip),
+        ("the service's own backend", at("10.0.1.11", 5353), vip),
+        ("unspecified", at("0.0.0.0", 4_000), vip),
+        ("loopback", at("127.0.0.1", 4_000), vip),
+        ("multicast", at("224.0.0.251", 4_000), vip),
+        ("broadcast", at("255.255.255.255", 4_000), vip),
+        ("the VIP's own address and port, IPv6", vip6, vip6),
+        ("unspecified, IPv6", at("::", 4_000), vip6),
+        ("loopback, IPv6", at("::1", 4_000), vip6),
+        ("multicast, IPv6", at("ff02::1", 4_000), vip6),
+        ("link-local, IPv6", at("fe80::1", 4_000), vip6),
+    ];
+    let row = |(what, source, vip)| dropped(what, udp(source, vip).bytes(), Refusal::MartianSource);
+    check(&mut rig, rows.into_iter().map(row).collect());
+    let web = at("203.0.113.10", 80);
+    check(&mut rig, vec![dropped("land", tcp(web, web, SYN).bytes(), Refusal::MartianSource)]);
 }
 
 #[test]

@@ -79,10 +79,12 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     innermost.to_string()
 }
 
-/// Whether the kernel said EBUSY.
+/// Whether another program is in the way: EBUSY in the same mode, EEXIST in the other one (`dev_xdp_attach` of
+/// net/core/dev.c).
 fn is_busy(error: &ProgramError) -> bool {
+    use std::io::ErrorKind::{AlreadyExists, ResourceBusy};
     match error {
-        ProgramError::SyscallError(error) => error.io_error.kind() == std::io::ErrorKind::ResourceBusy,
+        ProgramError::SyscallError(error) => matches!(error.io_error.kind(), ResourceBusy | AlreadyExists),
         _ => false,
     }
 }

@@ -7,7 +7,8 @@ use aya::maps::Map;
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::Refusal;
-use lb_common::abi::{constant, map, program};
+use lb_common::abi::{Slot, constant, map, program};
+use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::Capacity;
 
@@ -26,7 +27,9 @@ impl Object {
     /// Makes the maps and has the verifier check the programs.
     pub fn load(capacity: Capacity, trace: bool) -> Result<Self> {
         let refusals = u32::try_from(Refusal::ALL.len()).context("more refusals than a map can hold")?;
-        let slots = capacity.tables.checked_mul(capacity.table_size).context("more slots than a map can hold")?;
+        let slots = capacity.tables.checked_mul(capacity.table_size).with_context(|| {
+            format!("{}, more than a map can hold: lower `table_size` under [weir]", of_slots(capacity))
+        })?;
         let trace = u8::from(trace);
         let mut loader = EbpfLoader::new();
         for (name, entries) in [
@@ -48,7 +51,14 @@ impl Object {
             loader.map_max_entries(name, entries);
         }
         loader.override_global(constant::TRACE, &trace, true);
-        let mut ebpf = loader.load(OBJECT).context("making the maps in the kernel")?;
+        let mut ebpf = loader.load(OBJECT).with_context(|| {
+            format!(
+                "making the maps in the kernel ({}; `table_size`, `max_sources` and `max_backends` under [weir] make \
+                 them smaller)",
+                of_slots(capacity)
+            )
+        })?;
+        let _undisturbed = Undisturbed::new()?;
         xdp(&mut ebpf)?.load().context("loading the XDP program")?;
         egress(&mut ebpf)?.load().context("loading the tc program")?;
         Ok(Self { ebpf })
@@ -84,6 +94,34 @@ impl Object {
         match self.ebpf.map(name).with_context(|| format!("the object has no map {name}"))? {
             Map::Array(data) => Ok(data.fd().as_fd()),
             other => bail!("the map {name} is no array but {other:?}"),
+        }
+    }
+}
+
+/// How large the largest map is, for a person.
+fn of_slots(capacity: Capacity) -> String {
+    let slots = u64::from(capacity.tables) * u64::from(capacity.table_size);
+    let mib = (slots * size_of::<Slot>() as u64).div_ceil(1 << 20);
+    format!("{} tables of {} slots are {mib} MiB", capacity.tables, capacity.table_size)
+}
+
+/// While it lives signals go to the other threads of this process. The verifier gives up when one comes (EAGAIN),
+/// and aya then has it start again with its whole log, which takes ten times as long.
+struct Undisturbed {
+    before: SigSet,
+}
+
+impl Undisturbed {
+    fn new() -> Result<Self> {
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK).context("blocking signals")?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Undisturbed {
+    fn drop(&mut self) {
+        if let Err(error) = self.before.thread_set_mask() {
+            tracing::warn!(%error, "a thread goes on without signals; others take them");
         }
     }
 }
