@@ -11,21 +11,16 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use weir_tests::lab::consul_binary;
 
 /// For an agent on a busy machine to come up, and for a source to notice.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The binary: `WEIR_CONSUL`, or where `cargo xtask setup` puts it, or on the `PATH`.
+/// The binary: `CONSUL_BINARY`, or the one that `cargo xtask setup` unpacked, or the one on the `PATH`.
 fn consul() -> PathBuf {
-    if let Some(path) = std::env::var_os("WEIR_CONSUL") {
-        return path.into();
-    }
-    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| manifest.join("../target"), PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let candidates = [target.join("weir/consul/usr/bin/consul"), manifest.join("../target/weir/consul/usr/bin/consul")];
-    let found = candidates.into_iter().chain(std::env::split_paths(&path).map(|at| at.join("consul")));
-    found.into_iter().find(|path| path.is_file()).expect("a consul binary: run cargo xtask setup, or set WEIR_CONSUL")
+    let binary = consul_binary();
+    assert!(binary.is_file(), "there is no {}: run cargo xtask setup, or set CONSUL_BINARY", binary.display());
+    binary
 }
 
 /// Ports nobody has, below those the kernel gives to clients (ip_local_port_range): what is free now is then still free

@@ -14,8 +14,6 @@ use super::step::{Action, Step};
 const SUITE: &str = "bullseye";
 /// Debian's keys, those of its older releases among them.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Debian's own mirror, where the system names none of Debian's.
-const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
 
 /// The step that unpacks it, where there is none.
 pub(super) fn plan(machine: &Machine) -> Result<Option<Step>> {
@@ -33,7 +31,11 @@ pub(super) fn plan(machine: &Machine) -> Result<Option<Step>> {
         let advice = "# install Consul 1.8 or newer on the PATH, or name it in CONSUL_BINARY".to_owned();
         return Ok(Some(Step { by_hand: true, actions: vec![Action::Note(advice)], ..step }));
     }
-    let mirror = system_mirror(Path::new("/etc/apt")).unwrap_or_else(|| DEFAULT_MIRROR.to_owned());
+    let Some(mirror) = system_mirror(Path::new("/etc/apt")) else {
+        let advice = "# /etc/apt names no mirror of Debian: install Consul 1.8 or newer on the PATH, or name it in \
+                      CONSUL_BINARY";
+        return Ok(Some(Step { by_hand: true, actions: vec![Action::Note(advice.to_owned())], ..step }));
+    };
     let dir = consul_cache_dir();
     let apt = dir.join("apt");
     let path = |below: &str| apt.join(below).to_string_lossy().into_owned();

@@ -134,10 +134,10 @@ mod tests {
 
     #[test]
     fn toolchains_are_read_from_rustups_list() {
-        let listed = "stable-x86_64-unknown-linux-gnu (active, default) /root/.rustup/toolchains/stable\n\
+        let listed = "stable-x86_64-unknown-linux-gnu (active, default) /home/ab/.rustup/toolchains/stable\n\
                       nightly-x86_64-unknown-linux-gnu /home/a b/.rustup/nightly\nweir-bpf\t/usr\n";
         let read = parse_list(listed);
-        assert_eq!(read[0].1, Path::new("/root/.rustup/toolchains/stable"));
+        assert_eq!(read[0].1, Path::new("/home/ab/.rustup/toolchains/stable"));
         assert_eq!(read[1], ("nightly-x86_64-unknown-linux-gnu".into(), "/home/a b/.rustup/nightly".into()));
         assert_eq!(read[2], ("weir-bpf".into(), "/usr".into()));
     }
