@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::Listing;
 use super::table::{Side, bytes, table};
-use super::{Output, Socket};
 use crate::api::types::BackendRow;
 
 #[derive(Debug, clap::Args)]
@@ -13,17 +13,13 @@ pub(super) struct Args {
     /// Only this service's
     service: Option<String>,
     #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    socket: Socket,
+    listing: Listing,
 }
 
 impl Args {
     pub(super) async fn execute(self) -> Result<ExitCode> {
         let query: Vec<(&str, &str)> = self.service.iter().map(|service| ("service", service.as_str())).collect();
-        let rows: Vec<BackendRow> = self.socket.client()?.get("backends", &query).await?;
-        self.output.print(&rows, |rows| text(rows))?;
-        Ok(ExitCode::SUCCESS)
+        self.listing.show("backends", &query, text).await
     }
 }
 

@@ -4,24 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::Listing;
 use super::table::{Side, table};
-use super::{Output, Socket};
 use crate::api::types::LimitRow;
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    socket: Socket,
-}
-
-impl Args {
-    pub(super) async fn execute(self) -> Result<ExitCode> {
-        let rows: Vec<LimitRow> = self.socket.client()?.get("limits", &[]).await?;
-        self.output.print(&rows, |rows| text(rows))?;
-        Ok(ExitCode::SUCCESS)
-    }
+pub(super) async fn execute(listing: Listing) -> Result<ExitCode> {
+    listing.show("limits", &[], text).await
 }
 
 fn text(rows: &[LimitRow]) -> String {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::api::client::Client;
 use crate::config::DEFAULT_SOCKET;
@@ -42,13 +43,13 @@ enum Verb {
     /// Show how the running Weir is: interfaces, registries, problems
     Status(status::Args),
     /// List the services and what they carried
-    Services(services::Args),
+    Services(Listing),
     /// List the backends: their slots of the table, their way out, what they carried
     Backends(backends::Args),
     /// List the rate limits, what they admitted and what they refused
-    Limits(limits::Args),
+    Limits(Listing),
     /// List why packets were not forwarded, and how many
-    Refusals(refusals::Args),
+    Refusals(Listing),
     /// Look at this host and say what to change for Weir to work well
     Doctor(doctor::Args),
     /// Stop the running Weir and leave the host as it was
@@ -96,6 +97,27 @@ impl Output {
     }
 }
 
+/// What every verb takes that lists something of the running Weir.
+#[derive(Debug, Args)]
+struct Listing {
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+impl Listing {
+    /// Asks for `/v1/PATH` and prints the rows, as `text` makes of them or as JSON.
+    async fn show<T>(&self, path: &str, query: &[(&str, &str)], text: fn(&[T]) -> String) -> Result<ExitCode>
+    where
+        T: DeserializeOwned + Serialize,
+    {
+        let rows: Vec<T> = self.socket.client()?.get(path, query).await?;
+        self.output.print(&rows, |rows| text(rows))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 /// Prints to standard output. A reader that has seen enough, such as `head`, is no failure.
 fn print(text: &str) -> Result<()> {
     use std::io::Write as _;
@@ -124,10 +146,10 @@ pub fn main() -> ExitCode {
             Verb::Run(args) => args.execute().await,
             Verb::Check(args) => args.execute(),
             Verb::Status(args) => args.execute().await,
-            Verb::Services(args) => args.execute().await,
+            Verb::Services(listing) => services::execute(listing).await,
             Verb::Backends(args) => args.execute().await,
-            Verb::Limits(args) => args.execute().await,
-            Verb::Refusals(args) => args.execute().await,
+            Verb::Limits(listing) => limits::execute(listing).await,
+            Verb::Refusals(listing) => refusals::execute(listing).await,
             Verb::Doctor(args) => args.execute(),
             Verb::Detach(args) => args.execute().await,
         }
