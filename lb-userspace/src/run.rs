@@ -278,6 +278,8 @@ fn open_sources(config: &Config, reports: &mpsc::Sender<Update>) -> Result<(Regi
             tracing::info!(registry = name, "no service uses it: not followed");
             continue;
         }
+        // Malformed from the start there is no last good state that could stand.
+        source::check(registry).map_err(|problems| anyhow::anyhow!(problems))?;
         let source = source::open(name, registry, &wanted)?;
         registries.expect(name, source.describe());
         sources.push((name.as_str().into(), source.follow(Publisher::new(name, reports.clone()))));

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{Format, Output, print};
 use crate::config::{Config, Unit};
 use crate::limiter;
+use crate::source;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -37,6 +38,15 @@ impl Args {
             }
             Err(error) => return Err(error.into()),
         };
+        let wrong = config.registries.values().filter_map(|registry| source::check(registry).err());
+        let problems: Vec<String> = wrong.flat_map(|all| all.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        if !problems.is_empty() {
+            if self.output.format == Format::Json {
+                self.output.print(&Verdict { good: false, problems }, |_| String::new())?;
+                return Ok(ExitCode::FAILURE);
+            }
+            anyhow::bail!(problems.join("\n"));
+        }
         match self.output.format {
             Format::Json => self.output.print(&Verdict { good: true, problems: Vec::new() }, |_| String::new())?,
             Format::Text => print(&summary(&config)?)?,

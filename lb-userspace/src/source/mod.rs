@@ -36,6 +36,17 @@ pub fn open(name: &str, registry: &Registry, wanted: &[Wanted]) -> anyhow::Resul
     })
 }
 
+/// Looks at what a registry holds before anything depends on it, where that takes no network.
+///
+/// # Errors
+/// Everything that is wrong, a line each.
+pub fn check(registry: &Registry) -> Result<(), String> {
+    match registry {
+        Registry::File(registry) => file::check(registry),
+        Registry::Consul(_) => Ok(()),
+    }
+}
+
 /// One endpoint as a registry names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {

@@ -123,29 +123,19 @@ fn a_second_weir_harms_nothing_of_the_first() {
 }
 
 #[test]
-fn a_malformed_registry_file_at_the_start_is_named_and_serves_nobody() {
+fn a_malformed_registry_file_at_the_start_is_refused_by_file_line_and_key() {
     let lab = Lab::builder().backends(1).build().unwrap();
     let registry = FileRegistry::new(&lab).unwrap();
-    let mut entries = web().entries(&lab);
-    registry.publish("web", &entries).unwrap();
+    registry.publish("web", &web().entries(&lab)).unwrap();
     let path = registry.dir().join("web.toml");
     let bad = std::fs::read_to_string(&path).unwrap().replace("weight = 100", "weight = -1");
     registry.write("web.toml", &bad).unwrap();
-    let mut weir = weir_tests::lab::WeirProcess::start_unready(&lab, &weir_binary(), &config(&lab, &[web()])).unwrap();
     let says = "web.toml:7: backend.b1.weight: found -1, expected an integer from 0 to 65535";
-    weir_tests::lab::wait_until("the problem to be named", crate::stand::SOON, || {
-        let shown = weir.cli(&["status"]).unwrap();
-        shown.stdout.contains(says).then_some(())
-    })
-    .unwrap_or_else(|error| panic!("{error}:\n{}\n{:?}", weir.log(), weir.cli(&["status"])));
-    assert!(weir.log().contains(says), "{}", weir.log());
-    // Repaired, it serves.
-    entries[0].weight = 1;
-    registry.publish("web", &entries).unwrap();
-    weir_tests::lab::wait_until("the repaired file to serve", crate::stand::SOON, || {
-        let rows = weir.json(&["backends", "web"]).unwrap();
-        (rows[0]["slots"] == 65_537).then_some(())
-    })
-    .unwrap();
-    assert_eq!(weir.stop().unwrap().code(), Some(0));
+    refused(&lab, &[], &config(&lab, &[web()]), &[says]);
+    let config = lab.dir().join("weir.toml");
+    let check = [weir_binary().to_str().unwrap().to_owned(), "check".into(), "--config".into()];
+    let check: Vec<&str> = check.iter().map(String::as_str).chain(config.to_str()).collect();
+    let said = run(&lab, &check);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains(says), "{said:?}");
 }

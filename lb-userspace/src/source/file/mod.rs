@@ -39,6 +39,19 @@ impl FileSource {
     }
 }
 
+/// Reads the registry once and says everything that is wrong with what is there. A path that is not there (yet) is not
+/// wrong: it may come.
+///
+/// # Errors
+/// One line for each thing that is wrong.
+pub fn check(registry: &FileRegistry) -> Result<(), String> {
+    let path = std::path::absolute(&registry.path).unwrap_or_else(|_| registry.path.clone());
+    if !path.exists() {
+        return Ok(());
+    }
+    Tree::new(path).read(&Changes { all: true, ..Changes::default() }).map(drop)
+}
+
 impl Source for FileSource {
     fn describe(&self) -> String {
         format!("file {}", self.path.display())
