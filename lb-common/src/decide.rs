@@ -1,8 +1,10 @@
 //! A packet's way: `parse → find service → limits → choose backend → translate`.
 
-use crate::abi::{Backend, Delivery, Endpoint, FlowKey, FlowOwner, LimitScope, Service, ServiceFlags, SourceKey};
+use crate::abi::{
+    Backend, Delivery, Endpoint, FlowKey, LimitScope, ReplyKey, ReplyOwner, Service, ServiceFlags, SourceKey,
+};
 use crate::gcra::{self, Admission};
-use crate::hash;
+use crate::handover;
 use crate::nat::{self, End};
 use crate::packet::Packet;
 use crate::parse::{Headers, parse};
@@ -56,8 +58,12 @@ fn request<P: Packet + ?Sized, T: Tables>(
         return Err(Refusal::MartianSource);
     }
     admit(tables, service, headers)?;
-    let chosen =
-        choose(tables, service, headers.source.address, headers.source.port_bytes()).ok_or(Refusal::NoBackend)?;
+    let (client, client_port) = (headers.source.address, headers.source.port_bytes());
+    if service.flags & ServiceFlags::CENSUS != 0 {
+        tables.note_in_census(&FlowKey::new(client, client_port, id));
+    }
+    let place = handover::place(tables, service, client, client_port).ok_or(Refusal::NoBackend)?;
+    let chosen = handover::forward(packet, tables, id, headers, &place).ok_or(Refusal::NoBackend)?;
     let backend = tables.backend(chosen).ok_or(Refusal::NoBackend)?;
     let verdict = match backend.delivery {
         Delivery::NONE => return Err(Refusal::NoBackend),
@@ -86,7 +92,8 @@ fn reply<P: Packet + ?Sized, T: Tables>(
     endpoint: Endpoint,
     ingress_ifindex: u32,
 ) -> Result<Verdict, Refusal> {
-    let id = owner(tables, headers, endpoint).ok_or(Refusal::Direct)?;
+    let said = || Some(handover::said_by_server(packet, headers));
+    let (id, remembered) = owner(tables, headers, endpoint, said).ok_or(Refusal::Direct)?;
     let service = tables.service(id).ok_or(Refusal::Direct)?;
     let vip = service.vip;
     // A flow can be remembered for longer than its service is there: a head that was taken back is all zeroes.
@@ -94,12 +101,9 @@ fn reply<P: Packet + ?Sized, T: Tables>(
         return Err(Refusal::Direct);
     }
     sound(headers)?;
-    let backend = if id == endpoint.service {
-        endpoint.backend
-    } else {
-        choose(tables, service, headers.destination.address, headers.destination.port_bytes())
-            .unwrap_or(endpoint.backend)
-    };
+    // Whoever is explained by the slot has been noted there.
+    let followed = if remembered { shared(tables, service, id, headers, said) } else { endpoint.backend };
+    let backend = if id == endpoint.service { endpoint.backend } else { followed };
     let route = tables.route(&RouteQuery {
         source: vip.address,
         destination: headers.destination.address,
@@ -180,15 +184,22 @@ fn admit<T: Tables>(tables: &T, service: &Service, headers: &Headers) -> Result<
     Ok(())
 }
 
-/// The backend a client's flow goes to.
+/// The backend's id in another service than its endpoint is known for.
+///
+/// A remembered reply says whose it is, but not by which of the service's ids: the client's slot does. A backend that is
+/// not in that slot any more, nor remembered, is counted for whoever is.
 #[inline(always)]
-fn choose<T: Tables>(tables: &T, service: &Service, client: Address, client_port: [u8; 2]) -> Option<u32> {
-    let table = tables.table(service);
-    if table.len == 0 {
-        return None;
-    }
-    let slot = hash::slot(hash::flow(service.seed, client, client_port), table.len);
-    Some(tables.slot(table.base.wrapping_add(slot))?.current)
+fn shared<T: Tables>(
+    tables: &T,
+    service: &Service,
+    id: u32,
+    headers: &Headers,
+    said: impl FnOnce() -> Option<u32>,
+) -> u32 {
+    let client = headers.destination;
+    let Some(place) = handover::place(tables, service, client.address, client.port_bytes()) else { return 0 };
+    let key = FlowKey::new(client.address, client.port_bytes(), id);
+    handover::follow(tables, &place, &key, said)
 }
 
 /// Sees to it that the flow's replies will be known for this service's.
@@ -197,45 +208,56 @@ fn choose<T: Tables>(tables: &T, service: &Service, client: Address, client_port
 /// packet of a connection ends what was remembered of an earlier, direct one between the same ends.
 #[inline(always)]
 fn remember<T: Tables>(tables: &T, service: &Service, headers: &Headers, id: u32, backend: &Backend) {
-    let always = service.flags & ServiceFlags::REMEMBER_FLOWS != 0;
+    let always = service.flags & ServiceFlags::REMEMBER_REPLIES != 0;
     if !always && !headers.opens {
         return;
     }
     let mut listens = headers.destination;
     listens.address = backend.address;
     listens.port = backend.port;
-    let key = FlowKey::new(headers.source.address, headers.source.port_bytes(), listens);
-    match tables.flow(&key) {
+    let key = ReplyKey::new(headers.source.address, headers.source.port_bytes(), listens);
+    match tables.reply_owner(&key) {
         Some(owner) if owner.service == id => {}
-        Some(_) if !always => tables.forget_flow(&key),
-        Some(_) | None if always => tables.remember_flow(&key, FlowOwner { service: id, seen_s: 0 }),
+        Some(_) if !always => tables.forget_reply(&key),
+        Some(_) | None if always => tables.remember_reply(&key, ReplyOwner { service: id, seen_s: 0 }),
         Some(_) | None => {}
     }
 }
 
 /// The service to which a reply belongs: the one remembered, or else the endpoint's own if the client's packets
-/// would go to just this backend.
+/// would go to just this backend. And whether it was remembered.
 #[inline(always)]
-fn owner<T: Tables>(tables: &T, headers: &Headers, endpoint: Endpoint) -> Option<u32> {
+fn owner<T: Tables>(
+    tables: &T,
+    headers: &Headers,
+    endpoint: Endpoint,
+    said: impl FnOnce() -> Option<u32>,
+) -> Option<(u32, bool)> {
     let client = headers.destination;
-    if let Some(owner) = tables.flow(&FlowKey::new(client.address, client.port_bytes(), headers.source)) {
-        if owner.service != FlowOwner::DIRECT {
-            return Some(owner.service);
+    if let Some(owner) = tables.reply_owner(&ReplyKey::new(client.address, client.port_bytes(), headers.source)) {
+        if owner.service != ReplyOwner::DIRECT {
+            return Some((owner.service, true));
         }
-        if headers.tcp || now_s(tables).wrapping_sub(owner.seen_s) < FlowOwner::DIRECT_UDP_IDLE_S {
+        if headers.tcp || tables.now_s().wrapping_sub(owner.seen_s) < ReplyOwner::DIRECT_UDP_IDLE_S {
             return None;
         }
     }
-    explains(tables, endpoint, client.address, client.port_bytes()).then_some(endpoint.service)
+    explains(tables, endpoint, client.address, client.port_bytes(), said).then_some((endpoint.service, false))
 }
 
-/// Whether the endpoint's service would send this client's flow to this backend.
+/// Whether the endpoint's service sends this client's flow to this backend.
 #[inline(always)]
-fn explains<T: Tables>(tables: &T, endpoint: Endpoint, client: Address, client_port: [u8; 2]) -> bool {
-    match tables.service(endpoint.service) {
-        Some(service) => choose(tables, service, client, client_port) == Some(endpoint.backend),
-        None => false,
-    }
+fn explains<T: Tables>(
+    tables: &T,
+    endpoint: Endpoint,
+    client: Address,
+    client_port: [u8; 2],
+    said: impl FnOnce() -> Option<u32>,
+) -> bool {
+    let id = endpoint.service;
+    let Some(service) = tables.service(id) else { return false };
+    let Some(place) = handover::place(tables, service, client, client_port) else { return false };
+    handover::comes_from(tables, &place, endpoint.backend, &FlowKey::new(client, client_port, id), said)
 }
 
 /// A packet that is not for a VIP: when it goes to a backend's own address, and its replies would be taken for the
@@ -244,27 +266,20 @@ fn explains<T: Tables>(tables: &T, endpoint: Endpoint, client: Address, client_p
 fn note_direct<T: Tables>(tables: &T, headers: &Headers) -> Refusal {
     let Some(endpoint) = tables.endpoint(&headers.destination) else { return Refusal::NoService };
     let client = headers.source;
-    let key = FlowKey::new(client.address, client.port_bytes(), headers.destination);
-    let known = tables.flow(&key);
+    let key = ReplyKey::new(client.address, client.port_bytes(), headers.destination);
+    let known = tables.reply_owner(&key);
     match known {
         // In the midst of a connection through a VIP a stray packet changes nothing; a new connection does.
-        Some(owner) if owner.service != FlowOwner::DIRECT && headers.tcp && !headers.opens => return Refusal::Direct,
+        Some(owner) if owner.service != ReplyOwner::DIRECT && headers.tcp && !headers.opens => return Refusal::Direct,
         Some(_) => {}
-        None if !explains(tables, endpoint, client.address, client.port_bytes()) => return Refusal::Direct,
+        None if !explains(tables, endpoint, client.address, client.port_bytes(), || None) => return Refusal::Direct,
         None => {}
     }
-    let owner = FlowOwner { service: FlowOwner::DIRECT, seen_s: now_s(tables) };
+    let owner = ReplyOwner { service: ReplyOwner::DIRECT, seen_s: tables.now_s() };
     if known != Some(owner) {
-        tables.remember_flow(&key, owner);
+        tables.remember_reply(&key, owner);
     }
     Refusal::Direct
-}
-
-/// The clock in seconds, which wraps after 136 years.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "compared by wrapping subtraction")]
-fn now_s<T: Tables>(tables: &T) -> u32 {
-    (tables.now_ns() / 1_000_000_000) as u32
 }
 
 #[cfg(test)]

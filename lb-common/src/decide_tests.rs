@@ -68,7 +68,7 @@ fn a_direct_datagram_is_believed_for_a_while_after_the_last() {
 #[test]
 fn of_a_shared_backend_the_last_datagram_says_whose_the_flow_is() {
     let mut tables = tables();
-    tables.services[0].flags = ServiceFlags::REMEMBER_FLOWS;
+    tables.services[0].flags = ServiceFlags::REMEMBER_REPLIES;
     assert_eq!(send(&tables, CLIENT, VIP), Verdict::Stack);
     assert_eq!(send(&tables, BACKEND, CLIENT), Verdict::Stack);
     assert_eq!(send(&tables, CLIENT, BACKEND), Verdict::Refused(Refusal::Direct));
@@ -85,7 +85,7 @@ fn what_this_host_sends_to_a_backend_is_noted() {
     assert_eq!(send(&tables, BACKEND, CLIENT), Verdict::Refused(Refusal::Direct));
     // What goes elsewhere is not.
     observe_egress(datagram(CLIENT, VIP).as_slice(), &tables);
-    assert_eq!(tables.flows.borrow().len(), 1);
+    assert_eq!(tables.replies.borrow().len(), 1);
 }
 
 #[test]
@@ -98,5 +98,5 @@ fn a_backend_that_was_taken_back_gets_nothing() {
     tables.slots.clear();
     assert_eq!(send(&tables, CLIENT, VIP), Verdict::Refused(Refusal::NoBackend));
     assert_eq!(tables.refusals.borrow()[&Refusal::NoBackend], 3);
-    assert!(tables.service_traffic.borrow().is_empty() && tables.flows.borrow().is_empty());
+    assert!(tables.service_traffic.borrow().is_empty() && tables.replies.borrow().is_empty());
 }

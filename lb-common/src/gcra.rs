@@ -30,20 +30,26 @@ pub enum Admission {
     Admitted,
     /// Over the limit; the bucket is as it was.
     Over,
-    /// Other CPUs were faster [`MAX_TRIES`] times.
+    /// Other CPUs were faster as often as it was tried.
     Contended,
 }
 
 /// Whether a packet of `bytes` bytes is within `limit` at `now_ns`, and if it is, fills the bucket by its cost.
 #[inline(always)]
 pub fn admit(limit: &Limit, bucket: &impl Bucket, now_ns: u64, bytes: u32) -> Admission {
+    admit_within(MAX_TRIES, limit, bucket, now_ns, bytes)
+}
+
+/// [`admit`] with fewer tries, for those to whom a refusal does no harm: the verifier follows every one of them.
+#[inline(always)]
+pub fn admit_within(max_tries: u32, limit: &Limit, bucket: &impl Bucket, now_ns: u64, bytes: u32) -> Admission {
     let cost = cost(limit, if limit.unit == LimitUnit::BYTES { bytes } else { 1 });
     // Wraps after 36 years of uptime; saturating would cost a 128-bit product, which BPF does not have.
     let now = now_ns.wrapping_mul(TICKS_PER_NS);
     let room = Room::of(limit.depth_ticks, cost);
     let mut empty_at = bucket.load();
     let mut tries = 0;
-    while tries < MAX_TRIES {
+    while tries < max_tries {
         let Some(filled) = room.fill(empty_at, now) else { return Admission::Over };
         let found = bucket.compare_exchange(empty_at, filled);
         if found == empty_at {

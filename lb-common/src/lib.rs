@@ -10,6 +10,7 @@ pub mod address;
 pub mod checksum;
 pub mod decide;
 pub mod gcra;
+pub mod handover;
 pub mod hash;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;

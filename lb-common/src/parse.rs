@@ -23,7 +23,9 @@ pub const L3: usize = EthHdr::LEN;
 const ETHERNET_GROUP: u8 = 0x01;
 
 /// The flags of a TCP header that matter here (RFC 9293 §3.1).
-const SYN: u8 = 0x02;
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 /// IPv4's more-fragments bit and fragment offset (RFC 791 §3.1).
@@ -59,6 +61,14 @@ pub struct Headers {
     pub link_group: bool,
     /// Whether every length agrees with every other and with the frame.
     pub well_formed: bool,
+}
+
+impl Headers {
+    /// Where the packet ends in the frame, as its IP header says. What follows is the link's padding.
+    #[inline(always)]
+    pub const fn ends_at(&self) -> usize {
+        L3 + self.length as usize
+    }
 }
 
 /// What an IP header says.

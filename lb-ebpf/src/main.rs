@@ -22,6 +22,8 @@ use crate::tables::Maps;
 /// The packet path, on every attached device's ingress.
 #[xdp]
 pub fn weir_xdp(ctx: XdpContext) -> u32 {
+    #[cfg(feature = "another")]
+    tables::nothing();
     let ingress = tables::ingress(&ctx);
     let verdict = lb_common::decide(&mut Frame::of_xdp(&ctx), &Maps::of(&ctx), ingress);
     trace::verdict(&ctx, verdict);

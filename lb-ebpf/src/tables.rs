@@ -5,16 +5,16 @@ use core::ptr::NonNull;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_fib_lookup};
-use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_ns, bpf_redirect};
+use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_redirect};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::abi::{
-    Backend, BucketCell, DeviceFlags, Endpoint, FlowKey, FlowOwner, Limit, LimitCount, Service, Slot, SourceKey, Table,
-    Traffic, VipKey,
+    Backend, BucketCell, Delivery, DeviceFlags, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Meta, Order,
+    OrderKey, ReplyKey, ReplyOwner, Service, Slot, SourceKey, Stamps, Table, Traffic, VipKey,
 };
 use lb_common::gcra::Bucket;
-use lb_common::tables::{Direction, Route, RouteQuery};
+use lb_common::tables::{Direction, FlowCell, FlowUse, Route, RouteQuery};
 use lb_common::{Refusal, Tables};
 
 // The sizes are the loader's to set, by what the configuration needs; those of the per-CPU maps follow.
@@ -33,7 +33,17 @@ static BACKENDS: Array<Backend> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static ENDPOINTS: HashMap<VipKey, Endpoint> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
-static FLOWS: LruHashMap<FlowKey, FlowOwner> = LruHashMap::with_max_entries(1, 0);
+static REPLIES: LruHashMap<ReplyKey, ReplyOwner> = LruHashMap::with_max_entries(1, 0);
+#[map]
+static STAMPS: Array<Stamps> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// Not least-recently-used: whoever is in it stays, until the controller sees that the flow has ended. When it is full
+/// nobody comes in, which breaks nothing.
+#[map]
+static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static FLOW_COUNTS: PerCpuArray<FlowCount> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static CENSUS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1, 0);
 #[map]
 static LIMITS: Array<Limit> = Array::with_max_entries(1, 0);
 #[map]
@@ -50,6 +60,12 @@ static BACKEND_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1, 
 static LIMIT_COUNTS: PerCpuArray<LimitCount> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static REFUSALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// The controller's own; here so that they are made, and kept, with the others.
+#[map]
+static ORDERS: HashMap<OrderKey, Order> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static META: Array<Meta> = Array::with_max_entries(1, 0);
 
 /// When it is full nothing is said, until the controller has read.
 #[map]
@@ -115,6 +131,14 @@ fn barrier() {
     unsafe { core::arch::asm!("", options(nostack, preserves_flags)) };
 }
 
+/// An instruction that changes nothing but the program.
+#[cfg(feature = "another")]
+#[inline(always)]
+pub fn nothing() {
+    // SAFETY: a register is set that the compiler knows of.
+    unsafe { core::arch::asm!("r0 = 0", out("r0") _, options(nostack, preserves_flags)) };
+}
+
 /// Adds to a counter of this CPU. Programs of one CPU do not interrupt each other.
 #[inline(always)]
 fn bump<T: Copy>(map: &PerCpuArray<T>, index: u32, add: impl FnOnce(&mut T)) {
@@ -153,8 +177,66 @@ impl Bucket for KernelBucket {
     }
 }
 
+/// A remembered flow in a map. Deleted meanwhile, it may be another one's already: what is written then is one more sign
+/// of life, and what is read was true a moment ago.
+pub struct KernelFlow(NonNull<Flow>);
+
+impl KernelFlow {
+    #[inline(always)]
+    fn put(&self, field: *mut u32, value: u32) {
+        // SAFETY: an aligned word of a map's element; volatile, because other CPUs and the controller read it.
+        unsafe { field.write_volatile(value) };
+    }
+}
+
+impl FlowCell for KernelFlow {
+    #[inline(always)]
+    fn read(&self) -> Flow {
+        // SAFETY: a map's element; each word is whole, and no two of them need to be of one moment.
+        unsafe { self.0.as_ptr().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn note_client(&self, seen_s: u32, flags: u32, next: u32, expects: u32) {
+        let flow = self.0.as_ptr();
+        // SAFETY: places inside of the element.
+        let (seen, client, next_at, expects_at) = unsafe {
+            (
+                &raw mut (*flow).seen_s,
+                &raw mut (*flow).client,
+                &raw mut (*flow).client_next,
+                &raw mut (*flow).client_expects,
+            )
+        };
+        self.put(seen, seen_s);
+        self.put(client, flags);
+        self.put(next_at, next);
+        self.put(expects_at, expects);
+    }
+
+    #[inline(always)]
+    fn note_server(&self, seen_s: u32, flags: u32) {
+        let flow = self.0.as_ptr();
+        // SAFETY: places inside of the element.
+        let (seen, server) = unsafe { (&raw mut (*flow).seen_s, &raw mut (*flow).server) };
+        self.put(seen, seen_s);
+        self.put(server, flags);
+    }
+
+    #[inline(always)]
+    fn begin(&self, flow: Flow) {
+        let at = self.0.as_ptr();
+        // SAFETY: a place inside of the element.
+        let (backend, server) = unsafe { (&raw mut (*at).backend, &raw mut (*at).server) };
+        self.put(backend, flow.backend);
+        self.put(server, flow.server);
+        self.note_client(flow.seen_s, flow.client, flow.client_next, flow.client_expects);
+    }
+}
+
 impl Tables for Maps {
     type Bucket<'a> = KernelBucket;
+    type Flow<'a> = KernelFlow;
 
     #[inline(always)]
     fn vip(&self, key: &VipKey) -> Option<u32> {
@@ -176,12 +258,15 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn slot(&self, index: u32) -> Option<Slot> {
-        SLOTS.get(index).copied()
+        // SAFETY: an aligned word of a map's element. Volatile, so that it is one load: the halves of two slots would be
+        // none.
+        Some(Slot::from_word(unsafe { SLOTS.get_ptr(index)?.cast::<u64>().read_volatile() }))
     }
 
     #[inline(always)]
     fn backend(&self, id: u32) -> Option<Backend> {
         let row = BACKENDS.get_ptr(id)?;
+        let mut last = None;
         for _ in 0..ROW_TRIES {
             // SAFETY: the map gave the pointer; the row may be written meanwhile, which its version tells.
             let (before, read, after) = unsafe {
@@ -194,8 +279,11 @@ impl Tables for Maps {
             if before == after && before & 1 == 0 {
                 return Some(read);
             }
+            last = Some(read);
         }
-        None
+        // Its writer was stopped, or killed, half-way. Where the backend listens does not change; the way there does, and
+        // the stack finds it.
+        last.map(|read| Backend { delivery: Delivery::STACK, ..read })
     }
 
     #[inline(always)]
@@ -205,21 +293,47 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn flow(&self, key: &FlowKey) -> Option<FlowOwner> {
+    fn flow(&self, key: &FlowKey) -> Option<KernelFlow> {
+        NonNull::new(FLOWS.get_ptr_mut(key)?).map(KernelFlow)
+    }
+
+    #[inline(always)]
+    fn remember_flow(&self, key: &FlowKey, flow: Flow) -> bool {
+        // Another CPU may have been first, with the other direction's packet, or a retransmission: then it is there.
+        FLOWS.insert(key, flow, u64::from(BPF_ANY)).is_ok()
+    }
+
+    #[inline(always)]
+    fn stamp(&self, service: u32, table: Table, slot: u32, now_s: u32) {
+        let index = service.wrapping_mul(table.len).wrapping_add(slot);
+        if let Some(stamps) = STAMPS.get_ptr_mut(index / 2) {
+            // SAFETY: the element has two words, and this is one of them; volatile, because the controller reads it.
+            unsafe { stamps.cast::<u32>().add((index % 2) as usize).write_volatile(now_s) };
+        }
+    }
+
+    #[inline(always)]
+    fn note_in_census(&self, key: &FlowKey) {
+        // An error means that no element could be freed: a census is a sample.
+        let _: Result<(), i32> = CENSUS.insert(key, 0, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn reply_owner(&self, key: &ReplyKey) -> Option<ReplyOwner> {
         // SAFETY: an element that was evicted meanwhile may hold another flow's owner: a word, read at once.
-        unsafe { FLOWS.get(key) }.copied()
+        unsafe { REPLIES.get(key) }.copied()
     }
 
     #[inline(always)]
-    fn remember_flow(&self, key: &FlowKey, owner: FlowOwner) {
+    fn remember_reply(&self, key: &ReplyKey, owner: ReplyOwner) {
         // An error means that no element could be freed at this moment. The next packet of the flow tries again.
-        let _: Result<(), i32> = FLOWS.insert(key, owner, u64::from(BPF_ANY));
+        let _: Result<(), i32> = REPLIES.insert(key, owner, u64::from(BPF_ANY));
     }
 
     #[inline(always)]
-    fn forget_flow(&self, key: &FlowKey) {
+    fn forget_reply(&self, key: &ReplyKey) {
         // An error means that it was not there any more.
-        let _: Result<(), i32> = FLOWS.remove(key);
+        let _: Result<(), i32> = REPLIES.remove(key);
     }
 
     #[inline(always)]
@@ -284,6 +398,21 @@ impl Tables for Maps {
     fn now_ns(&self) -> u64 {
         // SAFETY: a helper without arguments.
         unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn now_s(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+    }
+
+    #[inline(always)]
+    fn count_flows(&self, used: FlowUse) {
+        bump(&FLOW_COUNTS, 0, |count| match used {
+            FlowUse::Lookup => count.lookups += 1,
+            FlowUse::Remembered => count.remembered += 1,
+            FlowUse::Refused => count.refused += 1,
+        });
     }
 
     #[inline(always)]

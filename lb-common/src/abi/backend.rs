@@ -25,8 +25,16 @@ pub struct Backend {
     /// Counts the writes of this row, twice each: odd while one is under way. A reader that sees it change, or odd,
     /// has not read a whole row (a sequence lock, Lameter, "Effective Synchronization on Linux/NUMA Systems", 2005).
     pub version: u32,
+    /// The weight that the service's table was built with, in units of 1/[`Self::WEIGHT_ONE`]; 0: it takes no new flows.
+    /// No program reads it.
+    pub weight: u32,
     /// Always zero.
-    pub pad: [u32; 3],
+    pub pad: [u32; 2],
+}
+
+impl Backend {
+    /// What a registry's weight of one is in [`Backend::weight`]: fine enough for a slow start.
+    pub const WEIGHT_ONE: u32 = 4096;
 }
 
 /// Values of [`Backend::delivery`].

@@ -24,6 +24,18 @@ pub struct LimitCount {
     pub over: u64,
 }
 
+/// How the flow table was used.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FlowCount {
+    /// Lookups: packets of slots that hand over.
+    pub lookups: u64,
+    /// Flows that were remembered.
+    pub remembered: u64,
+    /// Flows that were not, because the table was full, or they came faster than it takes them.
+    pub refused: u64,
+}
+
 impl core::ops::AddAssign for Traffic {
     fn add_assign(&mut self, other: Self) {
         self.packets = self.packets.wrapping_add(other.packets);
@@ -40,5 +52,14 @@ impl core::ops::AddAssign for LimitCount {
     }
 }
 
+impl core::ops::AddAssign for FlowCount {
+    fn add_assign(&mut self, other: Self) {
+        self.lookups = self.lookups.wrapping_add(other.lookups);
+        self.remembered = self.remembered.wrapping_add(other.remembered);
+        self.refused = self.refused.wrapping_add(other.refused);
+    }
+}
+
+const _: () = assert!(size_of::<FlowCount>() == 24);
 const _: () = assert!(size_of::<Traffic>() == 32);
 const _: () = assert!(size_of::<LimitCount>() == 16);

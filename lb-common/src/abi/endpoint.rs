@@ -5,7 +5,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Endpoint {
     /// The service it serves. When it serves several, one of them: the others' flows are remembered
-    /// ([`ServiceFlags::REMEMBER_FLOWS`](super::ServiceFlags::REMEMBER_FLOWS)).
+    /// ([`ServiceFlags::REMEMBER_REPLIES`](super::ServiceFlags::REMEMBER_REPLIES)).
     pub service: u32,
     /// The backend's id in that service.
     pub backend: u32,

@@ -1,16 +1,15 @@
-//! Flows that have to be remembered, because the tables alone do not explain their replies.
+//! The flows of slots that hand over: who is remembered stays where it is.
 
 use crate::Address;
-use crate::abi::VipKey;
 
-/// A flow as it looks on the backend's side of a translation.
+/// A flow as it looks on the client's side.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct FlowKey {
     /// The client's address.
     pub client: Address,
-    /// The backend's address, port and protocol.
-    pub backend: VipKey,
+    /// The id of the service whose VIP it speaks to.
+    pub service: u32,
     /// The client's port, in network byte order as it lies in memory.
     pub client_port: u16,
     /// Always zero.
@@ -18,32 +17,85 @@ pub struct FlowKey {
 }
 
 impl FlowKey {
-    /// A key from the two ends; `client_port` as its bytes on the wire.
+    /// A key from the client's end, its port as the bytes on the wire, and the service.
     #[inline(always)]
-    pub const fn new(client: Address, client_port: [u8; 2], backend: VipKey) -> Self {
-        Self { client, backend, client_port: u16::from_ne_bytes(client_port), pad: 0 }
+    pub const fn new(client: Address, client_port: [u8; 2], service: u32) -> Self {
+        Self { client, service, client_port: u16::from_ne_bytes(client_port), pad: 0 }
+    }
+
+    /// The client's port as its bytes on the wire.
+    #[inline(always)]
+    pub const fn client_port_bytes(&self) -> [u8; 2] {
+        self.client_port.to_ne_bytes()
     }
 }
 
-/// To whom a remembered flow belongs.
+/// What is remembered of a flow. Every field is written by one direction's packets alone, but for `seen_s`, of which
+/// any value is as good.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FlowOwner {
-    /// The id of the service whose VIP the client speaks to, or [`FlowOwner::DIRECT`].
-    pub service: u32,
-    /// When the client's last packet came, in seconds of the kernel's monotonic clock. Kept for direct flows.
+pub struct Flow {
+    /// The id of the backend it goes to.
+    pub backend: u32,
+    /// When its last packet came, of either direction, in seconds of the kernel's monotonic clock.
     pub seen_s: u32,
+    /// What the client sent so far: [`FlowFlags`].
+    pub client: u32,
+    /// What the backend sent since the flow is remembered: [`FlowFlags`].
+    pub server: u32,
+    /// TCP: the sequence number after the client's last packet.
+    pub client_next: u32,
+    /// TCP: what the client's last packet acknowledged, which is where it expects the server's next byte.
+    pub client_expects: u32,
 }
 
-impl FlowOwner {
-    /// The client speaks to the backend's own address: its replies are none of Weir's business.
-    pub const DIRECT: u32 = u32::MAX;
+impl Flow {
+    /// How long a TCP connection is believed of which only the opening was seen, or only one side, in seconds.
+    /// Retransmissions come far more often (RFC 6298: 1 s, doubled each time; Linux sends six SYNs over a minute), and each
+    /// counts. A connection that goes on after it is not lost: see [`Self::is_half_heard`].
+    pub const HALF_OPEN_S: u32 = 30;
 
-    /// How long a direct flow without connections is believed after its last packet, in seconds: as long as the
-    /// kernel's own connection tracking believes an unanswered UDP flow's port (nf_conntrack_udp_timeout_stream is
-    /// 120, nf_conntrack_udp_timeout 30), in between. A TCP flow is believed until the client sends a SYN to the VIP.
-    pub const DIRECT_UDP_IDLE_S: u32 = 60;
+    /// How long an ended TCP connection's last packets are waited for, in seconds.
+    pub const LINGER_S: u32 = 1;
+
+    /// Whether both ends are through with it, or one of them reset it.
+    #[inline(always)]
+    pub const fn is_closed(&self) -> bool {
+        (self.client | self.server) & FlowFlags::RST != 0 || self.client & self.server & FlowFlags::FIN != 0
+    }
+
+    /// Whether it is not believed any more for no other reason than that one side alone was heard. It may go on: of a
+    /// connection on which the server speaks now and then, only the client's acknowledgement was seen.
+    pub const fn is_half_heard(&self, now_s: u32, idle_s: u32) -> bool {
+        let silent_s = now_s.wrapping_sub(self.seen_s).cast_signed();
+        self.client & FlowFlags::SPOKE != 0 && !self.is_closed() && (silent_s < 0 || silent_s.cast_unsigned() <= idle_s)
+    }
+
+    /// Whether it can still have packets, at `now_s` and with this idle time-out, both in seconds.
+    pub const fn is_living(&self, now_s: u32, idle_s: u32, tcp: bool) -> bool {
+        let silent_s = now_s.wrapping_sub(self.seen_s).cast_signed();
+        // The kernel's clock may be ahead of the one that was read before.
+        let silent_s = if silent_s < 0 { 0 } else { silent_s.cast_unsigned() };
+        if tcp && self.is_closed() {
+            return silent_s < Self::LINGER_S;
+        }
+        let opening = tcp && self.client & self.server & FlowFlags::SPOKE == 0 && Self::HALF_OPEN_S < idle_s;
+        // Both clocks are cut to whole seconds: what looks like five may be little more than four.
+        silent_s <= if opening { Self::HALF_OPEN_S } else { idle_s }
+    }
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 40);
-const _: () = assert!(size_of::<FlowOwner>() == 8);
+/// Bits of [`Flow::client`] and [`Flow::server`].
+pub struct FlowFlags;
+
+impl FlowFlags {
+    /// A packet; from the client one that was no SYN.
+    pub const SPOKE: u32 = 1;
+    /// A FIN: this end has no more to say.
+    pub const FIN: u32 = 2;
+    /// A RST, and nothing since.
+    pub const RST: u32 = 4;
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 24);
+const _: () = assert!(size_of::<Flow>() == 24);

@@ -19,6 +19,9 @@ pub struct Limit {
     pub scope: u16,
 }
 
+/// The id of the limit that new entries of `FLOWS` are held to. No service has it.
+pub const FLOW_LIMIT: u32 = 0;
+
 /// Values of [`Limit::unit`].
 pub struct LimitUnit;
 

@@ -8,17 +8,23 @@ mod device;
 mod endpoint;
 mod flow;
 mod limit;
+mod meta;
+mod order;
+mod reply;
 mod service;
 mod slot;
 
 pub use backend::{Backend, Delivery};
-pub use counters::{LimitCount, Traffic};
+pub use counters::{FlowCount, LimitCount, Traffic};
 pub use device::DeviceFlags;
 pub use endpoint::Endpoint;
-pub use flow::{FlowKey, FlowOwner};
-pub use limit::{BucketCell, Limit, LimitScope, LimitUnit, SourceKey};
+pub use flow::{Flow, FlowFlags, FlowKey};
+pub use limit::{BucketCell, FLOW_LIMIT, Limit, LimitScope, LimitUnit, SourceKey};
+pub use meta::{Meta, VERSION};
+pub use order::{Order, OrderFlags, OrderKey};
+pub use reply::{ReplyKey, ReplyOwner};
 pub use service::{MAX_LIMITS, Service, ServiceFlags, Table, VipKey};
-pub use slot::Slot;
+pub use slot::{Slot, Stamps};
 
 /// The names of the maps, as the object file has them.
 pub mod map {
@@ -32,8 +38,20 @@ pub mod map {
     pub const BACKENDS: &str = "BACKENDS";
     /// Where a backend listens → [`Endpoint`](super::Endpoint).
     pub const ENDPOINTS: &str = "ENDPOINTS";
-    /// [`FlowKey`](super::FlowKey) → [`FlowOwner`](super::FlowOwner), for the flows that the tables do not explain.
+    /// [`ReplyKey`](super::ReplyKey) → [`ReplyOwner`](super::ReplyOwner), for the flows that the tables do not explain.
+    pub const REPLIES: &str = "REPLIES";
+    /// Two neighbouring slots of a service → [`Stamps`](super::Stamps), by service id × table size + slot.
+    pub const STAMPS: &str = "STAMPS";
+    /// [`FlowKey`](super::FlowKey) → [`Flow`](super::Flow), for slots that hand over.
     pub const FLOWS: &str = "FLOWS";
+    /// 0 → [`FlowCount`](super::FlowCount), per CPU.
+    pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
+    /// [`FlowKey`](super::FlowKey) → 0: flows that were seen while a census was taken.
+    pub const CENSUS: &str = "CENSUS";
+    /// [`OrderKey`](super::OrderKey) → [`Order`](super::Order).
+    pub const ORDERS: &str = "ORDERS";
+    /// 0 → [`Meta`](super::Meta).
+    pub const META: &str = "META";
     /// Limit id → [`Limit`](super::Limit).
     pub const LIMITS: &str = "LIMITS";
     /// Limit id → [`BucketCell`](super::BucketCell), for limits per service.
@@ -75,13 +93,20 @@ mod pod {
         super::Backend,
         super::BucketCell,
         super::Endpoint,
+        super::Flow,
+        super::FlowCount,
         super::FlowKey,
-        super::FlowOwner,
         super::Limit,
         super::LimitCount,
+        super::Meta,
+        super::Order,
+        super::OrderKey,
+        super::ReplyKey,
+        super::ReplyOwner,
         super::Service,
         super::Slot,
         super::SourceKey,
+        super::Stamps,
         super::Traffic,
         super::VipKey,
         crate::Address,

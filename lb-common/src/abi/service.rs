@@ -35,8 +35,9 @@ pub const MAX_LIMITS: usize = 4;
 
 /// A service's head.
 ///
-/// Nothing but `table` and `flags` changes while packets can find it, and each is one aligned word: a new Maglev table
-/// is published by one store, and nobody sees half of it. A change of anything else gets a new head, under a new id.
+/// Nothing but `table`, `flags` and `limits` changes while packets can find it. A new Maglev table is published by one
+/// store of an aligned word, and nobody sees half of it; so is every single limit, of which a packet may meet some of the
+/// old and some of the new.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Service {
@@ -61,8 +62,10 @@ pub struct ServiceFlags;
 
 impl ServiceFlags {
     /// A backend of this service also serves another one, so that a reply alone does not say whose it is: every flow
-    /// is remembered in `FLOWS`.
-    pub const REMEMBER_FLOWS: u32 = 1;
+    /// is remembered in `REPLIES`.
+    pub const REMEMBER_REPLIES: u32 = 1;
+    /// Its flows are noted in `CENSUS`, for a moment.
+    pub const CENSUS: u32 = 2;
 }
 
 /// Where a Maglev table lies in `SLOTS`.

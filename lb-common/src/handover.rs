@@ -1,0 +1,209 @@
+//! Which backend a flow goes to: its slot's, or, while the slot hands over, the one it went to before.
+//!
+//! The rule that all else follows from: **who is not remembered goes to `old`.** A TCP connection's first packet says so,
+//! and is sent to `current` only once it is remembered; when there is no room to remember it, `old` serves it too, and
+//! nothing breaks. UDP has no first packet: for one idle time-out ("learning") every unknown flow is taken for an old
+//! one and remembered; afterwards an unknown flow is a new one.
+//!
+//! Relatives: JET (CoNEXT 2020) remembers the flows of the moving part alone; SilkRoad (SIGCOMM 2017) and Beamer (NSDI
+//! 2018) keep the version, or the server, of before.
+
+use crate::Address;
+use crate::abi::{FLOW_LIMIT, Flow, FlowFlags, FlowKey, Service, Slot, Table};
+use crate::gcra::{self, Admission};
+use crate::hash;
+use crate::packet::Packet;
+use crate::parse::{FIN, Headers, RST, SYN};
+use crate::tables::{FlowCell, FlowUse, Tables};
+
+/// How often a flow tries to be remembered while other CPUs remember theirs. Not to be is no harm.
+const TRIES: u32 = 2;
+
+/// A flow's place in its service's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The table.
+    pub table: Table,
+    /// The slot's number in it.
+    pub number: u32,
+    /// What is there.
+    pub slot: Slot,
+}
+
+/// Finds the slot of a client's flow; `None` when the service has no table.
+#[inline(always)]
+pub fn place<T: Tables>(tables: &T, service: &Service, client: Address, client_port: [u8; 2]) -> Option<Place> {
+    let table = tables.table(service);
+    if table.len == 0 {
+        return None;
+    }
+    let number = hash::slot(hash::flow(service.seed, client, client_port), table.len);
+    let slot = tables.slot(table.base.wrapping_add(number))?;
+    Some(Place { table, number, slot })
+}
+
+/// The backend that a packet from a client to the service `id` goes to; `None` when nobody takes it.
+#[inline(always)]
+pub fn forward<P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    tables: &T,
+    id: u32,
+    headers: &Headers,
+    place: &Place,
+) -> Option<u32> {
+    let backend = match place.slot.old() {
+        // This is nearly every packet of nearly every day: no table, no clock.
+        None => place.slot.current(),
+        Some(old) => hand_over(packet, tables, id, headers, place, old),
+    };
+    (backend != Slot::NOBODY).then_some(backend)
+}
+
+/// A packet from a client, of a slot that moves away from `old`.
+#[inline(always)]
+fn hand_over<P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    tables: &T,
+    id: u32,
+    headers: &Headers,
+    place: &Place,
+    old: u32,
+) -> u32 {
+    let current = place.slot.current();
+    let key = FlowKey::new(headers.source.address, headers.source.port_bytes(), id);
+    let now_s = tables.now_s();
+    let said = Said::by_client(packet, headers);
+    tables.count_flows(FlowUse::Lookup);
+    if let Some(cell) = tables.flow(&key) {
+        let flow = cell.read();
+        // A SYN in the midst of a connection is an old one, come late, or forged, or the client has lost its end: who
+        // holds the connection knows (RFC 9293 §3.5.2, RFC 5961 §4). After its end it begins another one.
+        if headers.opens && flow.is_closed() {
+            if current != Slot::NOBODY {
+                cell.begin(said.flow(current, now_s));
+            }
+            return current;
+        }
+        cell.note_client(now_s, said.flags | flow.client & !FlowFlags::RST, said.next, said.expects);
+        return flow.backend;
+    }
+    let begins = if headers.tcp { headers.opens } else { !place.slot.is_learning() };
+    let backend = if begins { current } else { old };
+    // With nobody to go to there is nothing to remember; nor where unknown flows go anyway.
+    if backend == Slot::NOBODY || current == old {
+        return backend;
+    }
+    if remember(tables, &key, said.flow(backend, now_s)) {
+        return backend;
+    }
+    tables.stamp(id, place.table, place.number, now_s);
+    if headers.tcp { old } else { backend }
+}
+
+/// Whether a packet from `backend` belongs to the flow `key`, whose place is `place`; `said` is what [`said_by_server`]
+/// makes of it, or `None` when it is only a question.
+#[inline(always)]
+pub fn comes_from<T: Tables>(
+    tables: &T,
+    place: &Place,
+    backend: u32,
+    key: &FlowKey,
+    said: impl FnOnce() -> Option<u32>,
+) -> bool {
+    let Some(old) = place.slot.old() else { return place.slot.current() == backend };
+    tables.count_flows(FlowUse::Lookup);
+    let Some(cell) = tables.flow(key) else { return backend == old || backend == place.slot.current() };
+    let flow = cell.read();
+    if flow.backend != backend {
+        return false;
+    }
+    note(tables, &cell, &flow, said());
+    true
+}
+
+/// The backend that the flow `key`, whose place is `place`, goes to; of an unknown flow the one that new flows go to.
+#[inline(always)]
+pub fn follow<T: Tables>(tables: &T, place: &Place, key: &FlowKey, said: impl FnOnce() -> Option<u32>) -> u32 {
+    if place.slot.old().is_none() {
+        return place.slot.current();
+    }
+    tables.count_flows(FlowUse::Lookup);
+    let Some(cell) = tables.flow(key) else { return place.slot.current() };
+    let flow = cell.read();
+    note(tables, &cell, &flow, said());
+    flow.backend
+}
+
+/// What a packet from a backend says of its connection, as [`FlowFlags`].
+#[inline(always)]
+pub fn said_by_server<P: Packet + ?Sized>(packet: &P, headers: &Headers) -> u32 {
+    let flags = if headers.tcp { packet.read::<1>(headers.l4 + 13).map_or(0, |[flags]| flags) } else { 0 };
+    FlowFlags::SPOKE | FlowFlags::of(flags)
+}
+
+#[inline(always)]
+fn note<T: Tables>(tables: &T, cell: &impl FlowCell, flow: &Flow, said: Option<u32>) {
+    if let Some(flags) = said {
+        cell.note_server(tables.now_s(), flags | flow.server & !FlowFlags::RST);
+    }
+}
+
+/// Remembers a flow, unless there is no room or they come too fast.
+#[inline(always)]
+fn remember<T: Tables>(tables: &T, key: &FlowKey, flow: Flow) -> bool {
+    let admitted = match (tables.limit(FLOW_LIMIT), tables.service_bucket(FLOW_LIMIT)) {
+        (Some(limit), Some(bucket)) => {
+            gcra::admit_within(TRIES, limit, &bucket, tables.now_ns(), 0) == Admission::Admitted
+        }
+        _ => false,
+    };
+    let remembered = admitted && tables.remember_flow(key, flow);
+    tables.count_flows(if remembered { FlowUse::Remembered } else { FlowUse::Refused });
+    remembered
+}
+
+/// What a client's packet says of its connection.
+struct Said {
+    flags: u32,
+    next: u32,
+    expects: u32,
+}
+
+impl Said {
+    #[inline(always)]
+    fn by_client<P: Packet + ?Sized>(packet: &P, headers: &Headers) -> Self {
+        if !headers.tcp {
+            return Self { flags: FlowFlags::SPOKE, next: 0, expects: 0 };
+        }
+        // Sequence number, acknowledgement, data offset, flags (RFC 9293 §3.1). A well-formed packet has them.
+        let [s0, s1, s2, s3, a0, a1, a2, a3, offset, flags] = packet.read(headers.l4 + 4).unwrap_or_default();
+        let payload_at = headers.l4.wrapping_add(usize::from(offset >> 4) * 4);
+        let payload = headers.ends_at().saturating_sub(payload_at);
+        #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
+        let next = u32::from_be_bytes([s0, s1, s2, s3])
+            .wrapping_add(payload as u32)
+            .wrapping_add(u32::from(flags & SYN != 0))
+            .wrapping_add(u32::from(flags & FIN != 0));
+        let spoke = if headers.opens { 0 } else { FlowFlags::SPOKE };
+        Self { flags: spoke | FlowFlags::of(flags), next, expects: u32::from_be_bytes([a0, a1, a2, a3]) }
+    }
+
+    #[inline(always)]
+    const fn flow(&self, backend: u32, seen_s: u32) -> Flow {
+        Flow { backend, seen_s, client: self.flags, server: 0, client_next: self.next, client_expects: self.expects }
+    }
+}
+
+impl FlowFlags {
+    /// What a TCP header's flags mean for a flow.
+    #[inline(always)]
+    const fn of(tcp: u8) -> u32 {
+        let fin = if tcp & FIN != 0 { Self::FIN } else { 0 };
+        let rst = if tcp & RST != 0 { Self::RST } else { 0 };
+        fin | rst
+    }
+}
+
+#[cfg(test)]
+#[path = "handover_tests.rs"]
+mod tests;
