@@ -12,6 +12,8 @@ use aya_build::{Package, Toolchain};
 
 /// What `cargo xtask setup` calls the distribution's toolchain.
 const LINKED: &str = "weir-bpf";
+/// Set in the environment it makes another program of the same sources, for tests that replace one by another.
+const ANOTHER: &str = "WEIR_BPF_ANOTHER";
 
 #[expect(unsafe_code, reason = "aya-build takes its settings from the environment, and setting that is unsafe")]
 fn main() -> Result<()> {
@@ -19,6 +21,7 @@ fn main() -> Result<()> {
     println!("cargo:rerun-if-changed={}", root.join("lb-common/src").display());
     println!("cargo:rerun-if-changed={}", root.join("lb-ebpf").display());
     println!("cargo:rerun-if-env-changed=RUSTUP_TOOLCHAIN");
+    println!("cargo:rerun-if-env-changed={ANOTHER}");
 
     let linked = Command::new("rustup")
         .args(["run", LINKED, "rustc", "--version"])
@@ -40,9 +43,10 @@ fn main() -> Result<()> {
     // What the inner cargo says is shown as warnings, each time anew: only what is wrong is worth that.
     // SAFETY: as above.
     unsafe { std::env::set_var("CARGO_TERM_QUIET", "true") };
+    let features: &[&str] = if std::env::var_os(ANOTHER).is_some() { &["another"] } else { &[] };
     let ebpf = root.join("lb-ebpf");
     let root_dir = ebpf.to_str().context("the path of the workspace is not UTF-8: move it to one that is")?;
-    aya_build::build_ebpf([Package { name: "lb-ebpf", root_dir, ..Package::default() }], toolchain).context(
+    aya_build::build_ebpf([Package { name: "lb-ebpf", root_dir, features, ..Package::default() }], toolchain).context(
         "compiling lb-ebpf for the BPF target failed; `cargo xtask setup` installs what is needed and says what",
     )
 }

@@ -1,6 +1,6 @@
 //! The desired state: what the registries, the configuration and the kernel's routes together ask for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -12,6 +12,9 @@ use crate::config::{Config, Service};
 use crate::dataplane::kernel::Attached;
 use crate::limiter;
 use crate::nexthop::{Device, Frame, Hop, NextHops, StackReason};
+use crate::orders::Orders;
+use crate::plan::{ServiceState, State};
+use crate::ramp;
 use crate::source::Endpoint;
 use crate::vip::Vip;
 
@@ -25,6 +28,8 @@ pub struct Desired {
     pub services: BTreeMap<Vip, DesiredService>,
     /// `DeviceFlags` by device index.
     pub devices: BTreeMap<u32, u32>,
+    /// What new entries of the flow table are held to.
+    pub flow_limit: Option<abi::Limit>,
 }
 
 /// A service as it shall be.
@@ -36,24 +41,25 @@ pub struct DesiredService {
     pub seed: u64,
     /// Its limits, in the order in which packets meet them.
     pub limits: Vec<abi::Limit>,
-    /// Its backends.
-    pub backends: BTreeMap<BackendKey, DesiredBackend>,
-}
-
-/// What makes a backend the same one from one snapshot to the next.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BackendKey {
-    /// Where it listens.
-    pub listens: SocketAddr,
-    /// The registry's identity of it.
-    pub id: String,
+    /// Its backends, by where they listen: that is what their connections are with.
+    pub backends: BTreeMap<SocketAddr, DesiredBackend>,
+    /// Backends whose connections are not kept: their slots are handed over at once.
+    pub cut: BTreeSet<SocketAddr>,
+    /// It is not in the configuration any more: it goes when its last connection has.
+    pub retires: bool,
 }
 
 /// A backend as it shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredBackend {
-    /// Its share of new flows.
+    /// What the registry calls it.
+    pub id: String,
+    /// Its share of new flows as it is meant to be.
     pub weight: u16,
+    /// Its share at this moment, in units of 1/[`Backend::WEIGHT_ONE`](abi::Backend::WEIGHT_ONE) of a weight.
+    pub share: u32,
+    /// Nobody lists it any more: it goes when its last connection has.
+    pub lingers: bool,
     /// The failure domain it is in.
     pub zone: Option<String>,
     /// The way out.
@@ -167,6 +173,8 @@ pub struct Roster {
     pub endpoints: Vec<Endpoint>,
     /// Why the last answer was not taken, when it was not.
     pub held: Option<String>,
+    /// The endpoints were read from the data plane, and no registry has named them yet.
+    pub remembered: bool,
 }
 
 impl Roster {
@@ -176,32 +184,38 @@ impl Roster {
         let said = said.map(Vec::as_slice).unwrap_or_default();
         if said.is_empty() && !self.endpoints.is_empty() {
             self.held = Some(format!(
-                "the registry names no backend any more; the last {} stand. To stop the service remove it from the \
-                 configuration and start anew",
+                "the registry names no backend any more; the last {} stand. To stop the service take it out of the \
+                 configuration and reload",
                 self.endpoints.len()
             ));
             return;
         }
-        self.held = None;
-        self.endpoints = said.to_vec();
+        *self = Self { endpoints: said.to_vec(), held: None, remembered: false };
     }
 }
 
 /// Merges everything into the desired state, and says by service what had to be left out.
 ///
-/// A service that no registry has spoken of yet is not there: its packets pass as a stranger's.
+/// A service that no registry has spoken of yet is not there: its packets pass as a stranger's. What `state` holds and
+/// nobody lists any more stays, without new flows, for as long as it is needed.
 pub fn merge(
     config: &Config,
     rosters: &BTreeMap<String, Roster>,
     ground: &Ground,
+    orders: &Orders,
+    state: &State,
 ) -> (Desired, BTreeMap<String, Vec<String>>) {
     let mut desired = Desired { devices: ground.devices(), ..Desired::default() };
     let mut problems: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut left = config.weir.max_backends as usize;
     for service in &config.services {
         let Some(roster) = rosters.get(&service.name) else { continue };
-        let (backends, mut said) = backends(config, service, roster, ground, left);
+        let (mut backends, mut said) = backends(config, service, roster, ground, left);
         left -= backends.len();
+        if let (true, Some(held)) = (roster.remembered, state.services.get(&service.vip)) {
+            stay_half_way(&mut backends, held);
+        }
+        let cut = orders.carry_out(&service.vip, &mut backends);
         said.extend(unattached(&backends, ground));
         said.extend(unrouted(&backends, ground));
         if !said.is_empty() {
@@ -215,10 +229,71 @@ pub fn merge(
                 seed: hash::seed(config.weir.hash_seed, key.address, key.port_bytes(), key.protocol),
                 limits: limiter::in_order(&service.limits).iter().map(limiter::compile).collect(),
                 backends,
+                cut,
+                retires: false,
             },
         );
     }
+    linger(&mut desired, state, ground, orders);
+    stay_on_their_way(&mut desired, state, ground);
     (desired, problems)
+}
+
+/// Leaves backends that are on their way up where they are: how far up it goes only their registry knows.
+fn stay_half_way(backends: &mut BTreeMap<SocketAddr, DesiredBackend>, held: &ServiceState) {
+    for (listens, backend) in backends {
+        let share = held.backends.get(listens).map_or(0, |held| held.row.weight);
+        if ramp::is_ramping(share) {
+            backend.share = share;
+        }
+    }
+}
+
+/// Leaves the way out to a backend as the data plane has it until its address has been looked up: whoever adopts what is
+/// there knows of no next hop yet, and the stack may not let pass what XDP sends.
+fn stay_on_their_way(desired: &mut Desired, state: &State, ground: &Ground) {
+    for (vip, held) in &state.services {
+        let Some(service) = desired.services.get_mut(vip) else { continue };
+        for (listens, backend) in &mut service.backends {
+            let row = held.backends.get(listens).map(|held| &held.row);
+            if let Some(row) = row.filter(|row| row.ifindex != u32::MAX)
+                && !ground.hops.hops.contains_key(&listens.ip())
+            {
+                backend.way = Way {
+                    delivery: row.delivery,
+                    ifindex: row.ifindex,
+                    mtu: row.mtu,
+                    mac_destination: row.mac_destination,
+                    mac_source: row.mac_source,
+                };
+            }
+        }
+    }
+}
+
+/// Adds what the data plane holds and nobody lists any more.
+fn linger(desired: &mut Desired, state: &State, ground: &Ground, orders: &Orders) {
+    for (vip, held) in &state.services {
+        let service = desired.services.entry(*vip).or_insert_with(|| DesiredService {
+            name: held.name.clone(),
+            seed: held.head.seed,
+            limits: held.limits.iter().map(|limit| limit.limit).collect(),
+            retires: true,
+            ..DesiredService::default()
+        });
+        for (listens, backend) in &held.backends {
+            if service.backends.contains_key(listens) || service.cut.contains(listens) {
+                continue;
+            }
+            let way = ground.way(listens.ip());
+            let lingering =
+                DesiredBackend { id: backend.name.clone(), weight: 0, share: 0, lingers: true, zone: None, way };
+            service.backends.insert(*listens, lingering);
+        }
+        // What was ordered holds to the end.
+        let cut = orders.carry_out(vip, &mut service.backends);
+        service.cut.extend(cut);
+    }
 }
 
 fn backends(
@@ -227,8 +302,8 @@ fn backends(
     roster: &Roster,
     ground: &Ground,
     left: usize,
-) -> (BTreeMap<BackendKey, DesiredBackend>, Vec<String>) {
-    let mut backends: BTreeMap<BackendKey, DesiredBackend> = BTreeMap::new();
+) -> (BTreeMap<SocketAddr, DesiredBackend>, Vec<String>) {
+    let mut backends: BTreeMap<SocketAddr, DesiredBackend> = BTreeMap::new();
     let mut problems = Vec::new();
     problems.extend(roster.held.clone());
     if roster.endpoints.is_empty() {
@@ -260,9 +335,12 @@ fn backends(
         } else {
             last = Some(listens);
             backends.insert(
-                BackendKey { listens, id: endpoint.id.clone() },
+                listens,
                 DesiredBackend {
+                    id: endpoint.id.clone(),
                     weight: endpoint.weight,
+                    share: u32::from(endpoint.weight) * abi::Backend::WEIGHT_ONE,
+                    lingers: false,
                     zone: endpoint.zone.clone(),
                     way: ground.way(endpoint.address),
                 },
@@ -286,46 +364,47 @@ fn unfit(config: &Config, service: &Service, endpoint: &Endpoint) -> Option<&'st
 }
 
 /// Backends whose replies would not be translated, because they come in by a device that nothing is attached to.
-fn unattached(backends: &BTreeMap<BackendKey, DesiredBackend>, ground: &Ground) -> Option<String> {
+fn unattached(backends: &BTreeMap<SocketAddr, DesiredBackend>, ground: &Ground) -> Option<String> {
     let hops = &ground.hops;
     let attached = ground.attached.keys().filter_map(|ifindex| hops.devices.get(ifindex));
     let attached: Vec<&str> = attached.map(|device| device.name.as_str()).collect();
-    let mut astray = backends.keys().filter_map(|key| {
-        let local = matches!(hops.hops.get(&key.listens.ip()), Some(Hop::Stack(StackReason::Local)));
-        let via = hops.via.get(&key.listens.ip())?;
-        (!local && !attached.contains(&via.as_str())).then_some((key, via))
+    let mut astray = backends.iter().filter_map(|(listens, backend)| {
+        let local = matches!(hops.hops.get(&listens.ip()), Some(Hop::Stack(StackReason::Local)));
+        let via = hops.via.get(&listens.ip())?;
+        (!local && !attached.contains(&via.as_str())).then_some((listens, backend, via))
     });
-    let (key, via) = astray.next()?;
+    let (listens, backend, via) = astray.next()?;
     let more = match astray.count() {
         0 => String::new(),
         more => format!(" (and {more} more)"),
     };
     Some(format!(
-        "backend {} at {}{more} is reached by {via}, to which Weir is not attached: its replies will not be \
+        "backend {} at {listens}{more} is reached by {via}, to which Weir is not attached: its replies will not be \
          translated back; add an [[interface]] named {via:?}",
-        key.id, key.listens,
+        backend.id,
     ))
 }
 
 /// Backends that the kernel has no route to: what is handed to the stack for them ends there.
-fn unrouted(backends: &BTreeMap<BackendKey, DesiredBackend>, ground: &Ground) -> Option<String> {
+fn unrouted(backends: &BTreeMap<SocketAddr, DesiredBackend>, ground: &Ground) -> Option<String> {
     let no_route =
-        |key: &&BackendKey| matches!(ground.hops.hops.get(&key.listens.ip()), Some(Hop::Stack(StackReason::NoRoute)));
-    let mut lost = backends.keys().filter(no_route);
-    let key = lost.next()?;
+        |listens: &SocketAddr| matches!(ground.hops.hops.get(&listens.ip()), Some(Hop::Stack(StackReason::NoRoute)));
+    let mut lost = backends.iter().filter(|(listens, _)| no_route(listens));
+    let (listens, backend) = lost.next()?;
     let more = match lost.count() {
         0 => String::new(),
         more => format!(" (and {more} more)"),
     };
     Some(format!(
-        "there is no route to backend {} at {}{more}: its packets end here; see `ip route get {}`",
-        key.id,
-        key.listens,
-        key.listens.ip()
+        "there is no route to backend {} at {listens}{more}: its packets end here; see `ip route get {}`",
+        backend.id,
+        listens.ip()
     ))
 }
 
-/// The addresses whose next hops matter.
-pub fn addresses(rosters: &BTreeMap<String, Roster>) -> impl Iterator<Item = IpAddr> {
-    rosters.values().flat_map(|roster| roster.endpoints.iter().map(|endpoint| endpoint.address))
+/// The addresses whose next hops matter: of what is listed, and of what the data plane still holds.
+pub fn addresses(rosters: &BTreeMap<String, Roster>, state: &State) -> impl Iterator<Item = IpAddr> {
+    let listed = rosters.values().flat_map(|roster| roster.endpoints.iter().map(|endpoint| endpoint.address));
+    let held = state.services.values().flat_map(|service| service.backends.keys().map(SocketAddr::ip));
+    listed.chain(held)
 }

@@ -12,8 +12,8 @@ pub struct Entry {
     pub id: u32,
     /// Where it listens, which decides its order of preference. Unique.
     pub listens: (IpAddr, u16),
-    /// Its share relative to the others'; 0 takes no slot.
-    pub weight: u16,
+    /// Its share relative to the others', below 2^31; 0 takes no slot.
+    pub weight: u32,
 }
 
 /// A backend's way through the slots: from `offset` on by `skip`, which visits every slot since the number of slots is
@@ -37,7 +37,7 @@ struct Preference {
 pub fn build(entries: &[Entry], size: u32) -> Vec<u32> {
     let mut entries: Vec<&Entry> = entries.iter().filter(|entry| entry.weight > 0).collect();
     entries.sort_unstable_by_key(|entry| entry.listens);
-    let Some(heaviest) = entries.iter().map(|entry| u32::from(entry.weight)).max() else { return Vec::new() };
+    let Some(heaviest) = entries.iter().map(|entry| entry.weight).max() else { return Vec::new() };
     let mut preferences: Vec<Preference> = entries.iter().map(|entry| preference(entry, size)).collect();
 
     let mut slots: Vec<Option<u32>> = vec![None; size as usize];
@@ -84,7 +84,7 @@ fn preference(entry: &Entry, size: u32) -> Preference {
         id: entry.id,
         next: (hash % size) as u32,
         skip: if size > 1 { (mix(hash ^ SKIP) % (size - 1)) as u32 + 1 } else { 0 },
-        weight: entry.weight.into(),
+        weight: entry.weight,
         credit: 0,
     }
 }
@@ -103,7 +103,11 @@ mod tests {
     fn entries(weights: &[u16]) -> Vec<Entry> {
         (0_u32..)
             .zip(weights)
-            .map(|(id, &weight)| Entry { id, listens: (IpAddr::from((10 << 24 | id).to_be_bytes()), 8080), weight })
+            .map(|(id, &weight)| Entry {
+                id,
+                listens: (IpAddr::from((10 << 24 | id).to_be_bytes()), 8080),
+                weight: weight.into(),
+            })
             .collect()
     }
 

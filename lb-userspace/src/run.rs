@@ -1,6 +1,6 @@
 //! `weir run`: everything put together, from start to the host left as it was.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,17 +8,18 @@ use anyhow::{Context as _, Result, bail};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{Id, JoinSet};
 
 use crate::api::server::{Answer, ControlSocket, Request};
 use crate::api::types::InterfaceRow;
-use crate::config::Config;
+use crate::config::{Config, OnExit, Share};
 use crate::controller::{Controller, Registries, capacity};
-use crate::dataplane::kernel::{Attachments, Kernel, Object, Unresolved};
+use crate::dataplane::kernel::{Attachments, Kernel, Object, Pins, TakeOver, Unresolved};
 use crate::desired::Ground;
 use crate::doctor;
+use crate::following::Following;
 use crate::nexthop::{Clients, Follower, MAX_FOLLOWED, NextHops};
-use crate::source::{self, Publisher, Report, Update};
+use crate::reset::Resetter;
+use crate::survey::{Purpose, Reload, Survey};
 
 /// How many reports of sources may wait for the controller.
 const REPORTS: usize = 64;
@@ -29,12 +30,13 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How often readiness is looked at until it is there.
 const READINESS: Duration = Duration::from_millis(20);
 
-/// Runs until SIGTERM, SIGINT or `weir detach`, then leaves the host as it was.
+/// Runs until SIGTERM, SIGINT or `weir detach`, then leaves the host as it was, or with `on_exit = "keep"` and unless
+/// asked to detach, the programs at work.
 ///
 /// `trace` logs every verdict of the packet path.
 ///
 /// # Errors
-/// Whatever keeps it from starting. Nothing is attached or left then.
+/// Whatever keeps it from starting. Nothing is attached or left then; what an earlier run has kept goes on as it was.
 pub async fn run(config: Config, trace: bool) -> Result<()> {
     must_be_possible(&config)?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -43,41 +45,60 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     let follower = Follower::start()?;
     let mut changes = follower.changes();
     let first: Arc<NextHops> = Arc::clone(&changes.borrow_and_update());
-    devices_must_exist(&config, &first)?;
-    let (reports, mut updates) = mpsc::channel(REPORTS);
-    let (registries, sources) = open_sources(&config, &reports)?;
     let socket = ControlSocket::bind(&config.weir.socket)?;
-
-    let mut object = Object::load(capacity(&config), trace)?;
-    let plane = Kernel::new(&mut object, capacity(&config))?;
-    if trace {
-        follow_trace(&mut object)?;
+    let pins = Pins::open(&config.weir.state)?;
+    // What goes on without a device goes on also with a controller; it attaches when the device appears.
+    if pins.found().is_none() {
+        devices_must_exist(&config, &first)?;
     }
-    let mut unresolved = Unresolved::new(&mut object)?;
-    let mut attachments = Attachments::new(object, config.interfaces.clone(), &first.devices)?;
-    let mut controller = Controller::new(config, plane, registries, Instant::now());
-    controller.stand_on(Ground { hops: first, attached: attachments.attached() }, Instant::now());
+    let (reports, mut updates) = mpsc::channel(REPORTS);
+    let mut registries = Registries::default();
+    let mut following = Following::new(reports);
+    // What is malformed from the start is refused, unless there is a last good state that can stand.
+    following.follow(&config, &mut registries, pins.found().is_none())?;
+
+    let mut takeover = TakeOver::load(pins, capacity(&config), config.weir.hash_seed, trace)?;
+    let capacity = takeover.capacity();
+    let plane = Kernel::new(takeover.object(), capacity)?;
+    if trace {
+        follow_trace(takeover.object())?;
+    }
+    let mut unresolved = Unresolved::new(takeover.object())?;
+    let interfaces = config.interfaces.clone();
+    let mut controller = if takeover.adopts().is_some() {
+        tracing::info!(state = %config.weir.state.display(), "taking over what an earlier run has kept");
+        Controller::adopt(config, plane, capacity, registries, Instant::now())?
+    } else {
+        Controller::new(config, plane, registries, Instant::now())
+    };
+    let notes = takeover.notes().to_vec();
+    // The last thing that can fail, and the first that a packet can see.
+    let mut attachments = takeover.commit(interfaces, &first.devices, Instant::now())?;
+    let mut hops = first;
+    controller.stand_on(Ground { hops: Arc::clone(&hops), attached: attachments.attached() }, Instant::now());
 
     let (stop, stopped) = oneshot::channel::<()>();
     let (mut requests, serving) = socket.serve(async { drop(stopped.await) });
     let serving = tokio::spawn(serving);
-    let mut sources = Sources::spawn(sources);
-    drop(reports);
-    let mut followed = controller.addresses();
+    // Nothing is followed yet, also not what was adopted.
+    let mut followed = BTreeSet::new();
     let mut clients = Clients::default();
     let mut announced = false;
     let mut detached = None;
     // What has failed for good while traffic goes on.
     let mut broken = Broken::default();
     let mut heard = Vec::new();
+    let mut survey = Survey::default();
+    let mut resetter = Resetter::default();
     tracing::info!("running");
 
     loop {
-        let retry = controller.retry_at();
+        let tick = controller.tick_at();
+        let attach = attachments.retry_at();
         tokio::select! {
             // All that waits at once: a burst of snapshots is not published one by one.
             1.. = updates.recv_many(&mut heard, REPORTS) => controller.hear(heard.drain(..), Instant::now()),
-            ended = sources.ended() => {
+            ended = following.ended() => {
                 // What it said before comes first, or it would end the problem.
                 while let Ok(update) = updates.try_recv() {
                     heard.push(update);
@@ -92,26 +113,46 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
             () = sleep_until(clients.until()), if clients.until().is_some() => clients.expire(Instant::now()),
             changed = changes.changed(), if broken.hops.is_none() => match changed {
                 Ok(()) => {
-                    let hops = Arc::clone(&changes.borrow_and_update());
-                    attachments.follow(&hops.devices);
-                    controller.stand_on(Ground { hops, attached: attachments.attached() }, Instant::now());
+                    hops = Arc::clone(&changes.borrow_and_update());
+                    attachments.follow(&hops.devices, Instant::now());
+                    controller.stand_on(Ground { hops: Arc::clone(&hops), attached: attachments.attached() }, Instant::now());
                 }
                 Err(_) => Broken::note(&mut broken.hops, "the thread that follows the kernel's routes has ended".to_owned()),
             },
             Some(request) = requests.recv() => {
-                let problems = attachments.problems().chain(broken.problems());
-                if let Some(answer) = reply(&controller, attachments.rows(), problems, request) {
+                let problems = attachments.problems().chain(broken.problems()).chain(notes.iter().cloned());
+                if let Some(answer) = reply(&mut controller, &mut survey, attachments.rows(), problems, request) {
                     detached = Some(answer);
                     tracing::info!("asked to detach");
                     break;
                 }
             }
-            () = sleep_until(retry), if retry.is_some() => controller.reconcile(Instant::now()),
+            () = sleep_until(attach), if attach.is_some() => {
+                attachments.follow(&hops.devices, Instant::now());
+                controller.stand_on(Ground { hops: Arc::clone(&hops), attached: attachments.attached() }, Instant::now());
+            }
+            () = sleep_until(tick), if tick.is_some() => controller.tick(Instant::now()),
             () = tokio::time::sleep(READINESS), if !announced => {}
             _ = terminate.recv() => { tracing::info!("SIGTERM"); break }
-            _ = hangup.recv() => tracing::info!("SIGHUP: registries are followed all the time; weir.toml is read at the start"),
+            surveyed = survey.done() => {
+                if let Some(reload) = surveyed.judge(&mut controller) {
+                // What registries said until now is about the configuration that is.
+                while let Ok(update) = updates.try_recv() {
+                    heard.push(update);
+                }
+                controller.hear(heard.drain(..), Instant::now());
+                let done = take_over(&mut controller, &mut following, &mut attachments, &hops, &reload);
+                reload.tell(done);
+            }
+                survey.go_on(&mut controller);
+            }
+            _ = hangup.recv() => {
+                tracing::info!("SIGHUP: reading the configuration again");
+                survey.begin(&mut controller, Purpose::Reload(None, None));
+            }
             _ = interrupt.recv() => { tracing::info!("SIGINT"); break }
         }
+        resetter.send(controller.take_resets());
         // Here and not in a branch of its own: whatever keeps the loop busy must not keep this from being said.
         if !announced && controller.is_ready(Instant::now()) {
             announced = true;
@@ -129,40 +170,85 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     }
 
     tell_systemd(&[NotifyState::Stopping]);
-    drop(sources);
+    if survey.is_under_way()
+        && let Err(error) = controller.end_census()
+    {
+        tracing::warn!(error = format!("{error:#}"), "the packet path goes on noting flows");
+    }
+    drop((following, survey));
     // The programs first, then the maps they read.
-    drop(attachments);
+    let left = if detached.is_none() && controller.config().weir.on_exit == OnExit::Keep {
+        drop(attachments);
+        tracing::info!("kept: traffic goes on, and the next run adopts it");
+        Ok(())
+    } else {
+        attachments.remove().map(|removed| removed.iter().for_each(|one| tracing::info!("took away {one}")))
+    };
+    let keeps = controller.config().weir.on_exit == OnExit::Keep;
     drop(controller);
-    tracing::info!("detached");
+    match &left {
+        Ok(()) if detached.is_some() || !keeps => tracing::info!("detached"),
+        Ok(()) => {}
+        Err(error) => tracing::error!(error = format!("{error:#}"), "not everything could be taken away"),
+    }
     if let Some(answer) = detached {
         // Whoever asked may have gone.
-        drop(answer.send(Ok(())));
+        drop(answer.send(left.as_ref().copied().map_err(|error| format!("{error:#}"))));
     }
     drop((requests, stop));
     // Answers are given within moments; a client that does not read its own is not waited for.
     match tokio::time::timeout(FAREWELL, serving).await {
         Ok(Err(error)) => bail!("the control socket's task failed: {error}"),
-        Ok(Ok(())) | Err(_) => Ok(()),
+        Ok(Ok(())) | Err(_) => left,
     }
+}
+
+/// Has everybody go by another configuration; after an error by the one of before.
+fn take_over(
+    controller: &mut Controller<Kernel>,
+    following: &mut Following,
+    attachments: &mut Attachments,
+    hops: &Arc<NextHops>,
+    reload: &Reload,
+) -> Result<()> {
+    let config = &reload.config;
+    following.follow(config, controller.registries(), false)?;
+    attachments.want(config.interfaces.clone());
+    attachments.follow(&hops.devices, Instant::now());
+    let ground = Ground { hops: Arc::clone(hops), attached: attachments.attached() };
+    controller.reconfigure(config.clone(), &reload.answers, ground, Instant::now())?;
+    tracing::info!(path = %config.path.display(), "the configuration was taken over");
+    Ok(())
 }
 
 /// Answers a request; a request to detach is answered by whoever ends.
 fn reply(
-    controller: &Controller<Kernel>,
+    controller: &mut Controller<Kernel>,
+    survey: &mut Survey,
     interfaces: Vec<InterfaceRow>,
     problems: impl Iterator<Item = String>,
     request: Request,
 ) -> Option<Answer<()>> {
+    let now = Instant::now();
     // Whoever asked may have gone: then nobody misses the answer.
     match request {
         Request::Status(answer) => {
-            let status = controller.status(interfaces, problems.collect(), Instant::now());
+            let status = controller.status(interfaces, problems.collect(), now);
             drop(answer.send(Ok(status)));
         }
         Request::Services(answer) => drop(answer.send(said(controller.services()))),
         Request::Backends(service, answer) => drop(answer.send(said(controller.backends(service.as_deref())))),
         Request::Limits(answer) => drop(answer.send(said(controller.limits()))),
         Request::Refusals(answer) => drop(answer.send(said(controller.refusals()))),
+        Request::Drains(of, answer) => drop(answer.send(said(controller.drains(&of)))),
+        Request::Drain(order, answer) => drop(answer.send(said(controller.drain(&order, now)))),
+        Request::Undrain(which, answer) => drop(answer.send(said(controller.undrain(&which, now)))),
+        Request::Weight(order, answer) => drop(answer.send(said(controller.weigh(&order, now)))),
+        Request::Plan(question, answer) => survey.begin(controller, Purpose::Plan(question, answer)),
+        Request::Reload(order, answer) => {
+            let max_moved = order.max_moved_ppm.map(Share);
+            survey.begin(controller, Purpose::Reload(max_moved, Some(answer)));
+        }
         Request::Detach(answer) => return Some(answer),
     }
     None
@@ -187,7 +273,8 @@ fn must_be_possible(config: &Config) -> Result<()> {
         match (level, check) {
             (doctor::Level::Bad, "kernel" | "privileges") => bail!("{check}: {found}; {advice}"),
             // Said with a line of the configuration, and with the process that holds it, further on.
-            (doctor::Level::Bad, "interface" | "program") | (doctor::Level::Good | doctor::Level::Advice, _) => {}
+            (doctor::Level::Bad, "interface" | "program" | "state")
+            | (doctor::Level::Good | doctor::Level::Advice, _) => {}
             (doctor::Level::Bad, _) => tracing::warn!(check, subject, found, advice, "weir doctor finds fault"),
         }
     }
@@ -230,63 +317,6 @@ impl Broken {
     }
 }
 
-/// The tasks that follow registries. They end when this is dropped.
-#[derive(Debug)]
-struct Sources {
-    tasks: JoinSet<()>,
-    registries: BTreeMap<Id, Arc<str>>,
-}
-
-impl Sources {
-    fn spawn(sources: Vec<Following>) -> Self {
-        let mut tasks = JoinSet::new();
-        let registries = sources.into_iter().map(|(registry, following)| (tasks.spawn(following).id(), registry));
-        Self { registries: registries.collect(), tasks }
-    }
-
-    /// Waits until one has ended, which none should, and says what became of its registry. Cancel safe.
-    async fn ended(&mut self) -> Update {
-        loop {
-            let (id, why) = match self.tasks.join_next_with_id().await {
-                Some(Ok((id, ()))) => (id, String::new()),
-                Some(Err(error)) => (error.id(), format!(" ({error})")),
-                None => std::future::pending().await,
-            };
-            if let Some(registry) = self.registries.remove(&id) {
-                let problem = format!("what follows it has ended{why}: start Weir anew");
-                return Update { registry, report: Report::Problem(problem) };
-            }
-        }
-    }
-}
-
-/// A registry, and what follows it.
-type Following = (Arc<str>, std::pin::Pin<Box<dyn Future<Output = ()> + Send>>);
-
-/// Opens every registry that a service uses.
-fn open_sources(config: &Config, reports: &mpsc::Sender<Update>) -> Result<(Registries, Vec<Following>)> {
-    let mut registries = Registries::default();
-    let mut sources = Vec::new();
-    for (name, registry) in &config.registries {
-        let wanted: Vec<_> = config
-            .services
-            .iter()
-            .filter(|service| service.registry == *name)
-            .map(|service| service.wanted())
-            .collect();
-        if wanted.is_empty() {
-            tracing::info!(registry = name, "no service uses it: not followed");
-            continue;
-        }
-        // Malformed from the start there is no last good state that could stand.
-        source::check(registry).map_err(|problems| anyhow::anyhow!(problems))?;
-        let source = source::open(name, registry, &wanted)?;
-        registries.expect(name, source.describe());
-        sources.push((name.as_str().into(), source.follow(Publisher::new(name, reports.clone()))));
-    }
-    Ok((registries, sources))
-}
-
 /// Writes what the programs log to this process's log.
 #[expect(deprecated, reason = "its successor is unsafe to call; the logger owns its file descriptor and keeps it open")]
 fn follow_trace(object: &mut Object) -> Result<()> {
@@ -313,26 +343,5 @@ fn follow_trace(object: &mut Object) -> Result<()> {
 fn tell_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "cannot tell systemd");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_registry_that_nothing_follows_any_more_has_a_problem() {
-        let ends: Following = ("dc1".into(), Box::pin(async {}));
-        let panics: Following = ("dc1".into(), Box::pin(async { panic!("on purpose") }));
-        let goes_on: Following = ("dc1".into(), Box::pin(std::future::pending()));
-        for (ends, why) in [(ends, "ended: "), (panics, "on purpose")] {
-            let mut sources = Sources::spawn(vec![ends]);
-            let Update { registry, report: Report::Problem(problem) } = sources.ended().await else { panic!() };
-            assert_eq!(&*registry, "dc1");
-            assert!(problem.contains(why), "{problem}");
-        }
-        let mut sources = Sources::spawn(vec![goes_on]);
-        let waited = tokio::time::timeout(Duration::from_millis(1), sources.ended()).await;
-        assert!(waited.is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use lb_common::parse::{TCP, UDP};
 use serde::{Deserialize, Serialize};
 
 /// A transport protocol that a service can speak.
@@ -21,6 +22,17 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+        }
+    }
+}
+
+impl Protocol {
+    /// The protocol with this IANA number.
+    pub const fn of_number(number: u8) -> Option<Self> {
+        match number {
+            TCP => Some(Self::Tcp),
+            UDP => Some(Self::Udp),
+            _ => None,
         }
     }
 }

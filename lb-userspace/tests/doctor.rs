@@ -8,7 +8,8 @@ use weir::doctor::{Facts, Level, Wanted, findings, gather};
 
 fn look(lab: &Lab, interfaces: &[&str]) -> Facts {
     let interfaces = interfaces.iter().map(|name| ((*name).to_owned(), Mode::Auto)).collect();
-    let wanted = Wanted { interfaces: Some(interfaces), ipv4: Some(true), ipv6: Some(true) };
+    let wanted =
+        Wanted { interfaces: Some(interfaces), ipv4: Some(true), ipv6: Some(true), state: "/proc/weir".into() };
     lab.host.inside(|| gather(&wanted))
 }
 
@@ -29,7 +30,8 @@ fn sysctls_are_the_namespaces_own() {
     let facts = look(&lab, &["h0"]);
     assert_eq!((facts.forwarding_ipv4, facts.forwarding_ipv6), (Some(1), Some(1)));
     let ailing: Vec<_> = findings(&facts).into_iter().filter(|finding| finding.level != Level::Good).collect();
-    assert!(ailing.is_empty(), "{ailing:#?}");
+    let [state] = &ailing[..] else { panic!("{ailing:#?}") };
+    assert!(state.check == "state" && state.found.contains("found proc at /proc"), "{state:#?}");
 }
 
 #[test]

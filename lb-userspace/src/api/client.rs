@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::types::Refused;
 
-/// How long a question may take.
+/// How long a question may take unless whoever asks has more patience.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection to a running controller.
@@ -16,17 +17,24 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Client {
     http: reqwest::Client,
     socket: PathBuf,
+    timeout: Duration,
 }
 
 impl Client {
     /// A client for the controller behind this socket. Connects with the first question.
     pub fn new(socket: &Path) -> Result<Self> {
-        let http = reqwest::Client::builder()
-            .unix_socket(socket)
-            .timeout(TIMEOUT)
-            .build()
-            .context("cannot set up an HTTP client")?;
-        Ok(Self { http, socket: socket.to_owned() })
+        // The HTTP library wants one even where it has nothing to encrypt. An error means that one is there already.
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            drop(rustls::crypto::ring::default_provider().install_default());
+        }
+        let http = reqwest::Client::builder().unix_socket(socket).build().context("cannot set up an HTTP client")?;
+        Ok(Self { http, socket: socket.to_owned(), timeout: TIMEOUT })
+    }
+
+    /// The same, but for questions that may take this long.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Asks for `/v1/PATH`.
@@ -34,13 +42,13 @@ impl Client {
         self.answer(self.http.get(url(path)).query(query)).await
     }
 
-    /// Tells `/v1/PATH`.
-    pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.answer(self.http.post(url(path))).await
+    /// Tells `/v1/PATH` something.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.answer(self.http.post(url(path)).json(body)).await
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T> {
-        let response = request.send().await.map_err(|error| self.explain(&error))?;
+        let response = request.timeout(self.timeout).send().await.map_err(|error| self.explain(&error))?;
         if response.status().is_success() {
             return response.json().await.context("Weir's answer is not what this version understands");
         }
@@ -56,7 +64,7 @@ impl Client {
         if error.is_timeout() {
             return anyhow::anyhow!(
                 "Weir did not answer on {socket} within {} s: it is stopped or overloaded",
-                TIMEOUT.as_secs()
+                self.timeout.as_secs()
             );
         }
         let kind = io_kind(error);

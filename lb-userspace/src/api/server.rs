@@ -8,17 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use nix::fcntl::{Flock, FlockArg};
-use serde::Deserialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::types::{BackendRow, LimitRow, RefusalRow, Refused, ServiceRow, Status};
+use super::routes::router;
+use super::types::{
+    BackendRow, DrainOrder, DrainRow, DrainsOf, LimitRow, PlanQuestion, PlanReport, RefusalRow, ReloadOrder,
+    ServiceRow, Status, WeightOrder, Which,
+};
 
 /// What the control socket asks of the controller.
 #[derive(Debug)]
@@ -33,6 +31,18 @@ pub enum Request {
     Limits(Answer<Vec<LimitRow>>),
     /// What was not forwarded?
     Refusals(Answer<Vec<RefusalRow>>),
+    /// Whose flows are being handed over, and how far is that?
+    Drains(DrainsOf, Answer<Vec<DrainRow>>),
+    /// Give a backend no new flow.
+    Drain(DrainOrder, Answer<Vec<DrainRow>>),
+    /// Give it new flows again.
+    Undrain(Which, Answer<Vec<DrainRow>>),
+    /// Give it another weight than the registry's, or the registry's again.
+    Weight(WeightOrder, Answer<Vec<BackendRow>>),
+    /// What would a change do?
+    Plan(PlanQuestion, Answer<PlanReport>),
+    /// Read the configuration again.
+    Reload(ReloadOrder, Answer<PlanReport>),
     /// Leave the host as it was, and end.
     Detach(Answer<()>),
 }
@@ -156,40 +166,6 @@ fn clear(path: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path)
             .with_context(|| format!("cannot remove {}, a socket that nobody listens on", path.display())),
         Err(error) => bail!("cannot tell whether somebody listens on {}: {error}", path.display()),
-    }
-}
-
-fn router(requests: mpsc::Sender<Request>) -> Router {
-    Router::new()
-        .route("/v1/status", get(|State(to): State<_>| ask(to, Request::Status)))
-        .route("/v1/services", get(|State(to): State<_>| ask(to, Request::Services)))
-        .route("/v1/backends", get(backends))
-        .route("/v1/limits", get(|State(to): State<_>| ask(to, Request::Limits)))
-        .route("/v1/refusals", get(|State(to): State<_>| ask(to, Request::Refusals)))
-        .route("/v1/detach", post(|State(to): State<_>| ask(to, Request::Detach)))
-        .with_state(requests)
-}
-
-/// `?service=NAME`.
-#[derive(Debug, Deserialize)]
-struct Which {
-    service: Option<String>,
-}
-
-async fn backends(State(to): State<mpsc::Sender<Request>>, Query(which): Query<Which>) -> Response {
-    ask(to, |answer| Request::Backends(which.service, answer)).await
-}
-
-async fn ask<T: serde::Serialize>(to: mpsc::Sender<Request>, request: impl FnOnce(Answer<T>) -> Request) -> Response {
-    let (answer, answered) = oneshot::channel();
-    let refused = |code, error: String| (code, Json(Refused { error })).into_response();
-    if to.send(request(answer)).await.is_err() {
-        return refused(StatusCode::SERVICE_UNAVAILABLE, "Weir is ending".to_owned());
-    }
-    match answered.await {
-        Ok(Ok(said)) => Json(said).into_response(),
-        Ok(Err(error)) => refused(StatusCode::BAD_REQUEST, error),
-        Err(_) => refused(StatusCode::SERVICE_UNAVAILABLE, "Weir is ending".to_owned()),
     }
 }
 

@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::changes::{
+    Change, DrainOrder, DrainRow, DrainsOf, MAX_DEADLINE_S, Moving, PlanBackend, PlanFile, PlanQuestion, PlanReport,
+    PlannedBackend, PlannedService, ReloadOrder, Then, WeightOrder, Which,
+};
+
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -27,6 +32,24 @@ pub struct Status {
     pub problems: Vec<String>,
     /// The toolchain that compiled the programs.
     pub bpf_toolchain: String,
+    /// What is being handed over from one backend to another.
+    #[serde(default)]
+    pub moving: Moving,
+    /// The last change of the tables; none since the start if null.
+    #[serde(default)]
+    pub last_change: Option<Change>,
+    /// What SIGTERM leaves behind: `detach` or `keep`.
+    #[serde(default)]
+    pub on_exit: String,
+    /// The folder in which programs and maps are pinned.
+    #[serde(default)]
+    pub state: String,
+    /// The version of the maps' layout.
+    #[serde(default)]
+    pub abi: u32,
+    /// Whether this run found programs and maps of an earlier one, and went on with them.
+    #[serde(default)]
+    pub adopted: bool,
 }
 
 /// A device in [`Status`].
@@ -95,6 +118,13 @@ pub struct BackendRow {
     pub zone: Option<String>,
     /// Slots of the service's table that it holds.
     pub slots: u32,
+    /// `active`; `ramping`: on the way to its share; `draining`; `drained`: no flow goes to it; `removed`: and it is
+    /// taken out.
+    #[serde(default = "active")]
+    pub state: String,
+    /// Slots that still hand over from it to others.
+    #[serde(default)]
+    pub slots_moving: u32,
     /// How its packets leave: `xdp eth1`, or `stack` and why.
     pub delivery: String,
     /// Packets towards it.
@@ -105,6 +135,11 @@ pub struct BackendRow {
     pub reply_packets: u64,
     /// Bytes of layer 3 of its replies.
     pub reply_bytes: u64,
+}
+
+/// What the backends of a Weir are that does not say.
+fn active() -> String {
+    "active".to_owned()
 }
 
 /// One of `GET /v1/limits`.

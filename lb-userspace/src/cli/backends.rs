@@ -23,14 +23,16 @@ impl Args {
     }
 }
 
-fn text(rows: &[BackendRow]) -> String {
+pub(super) fn text(rows: &[BackendRow]) -> String {
     let heads = [
         ("SERVICE", Side::Left),
         ("BACKEND", Side::Left),
         ("ADDRESS", Side::Left),
         ("PORT", Side::Right),
+        ("STATE", Side::Left),
         ("WEIGHT", Side::Right),
         ("SLOTS", Side::Right),
+        ("MOVING", Side::Right),
         ("PACKETS", Side::Right),
         ("BYTES", Side::Right),
         ("REPLIES", Side::Right),
@@ -43,8 +45,10 @@ fn text(rows: &[BackendRow]) -> String {
             row.id.clone(),
             row.address.clone(),
             row.port.to_string(),
+            row.state.clone(),
             row.weight.to_string(),
             row.slots.to_string(),
+            row.slots_moving.to_string(),
             row.packets.to_string(),
             bytes(row.bytes),
             row.reply_packets.to_string(),

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{Format, Output, print};
-use crate::config::{Config, Unit};
+use crate::config::{Config, Unit, show_duration};
 use crate::limiter;
 use crate::source;
 
@@ -65,8 +65,22 @@ fn summary(config: &Config) -> Result<String> {
         config.registries.len(),
         config.services.len()
     )?;
+    let weir = &config.weir;
+    writeln!(
+        text,
+        "  tables for {} service(s): {}; room for {} flow(s) of slots that move",
+        weir.max_services,
+        mebibytes(weir.table_bytes()),
+        weir.max_flows
+    )?;
+    writeln!(text, "  pinned in {} while running; at the end: {}", weir.state.display(), weir.on_exit.name())?;
     for service in &config.services {
         writeln!(text, "  {} at {}, backends from {}", service.name, service.vip, service.registry)?;
+        writeln!(text, "    flows are believed for {} of silence", show_duration(service.idle))?;
+        if let Some(slow_start) = &service.slow_start {
+            let (over, max_moved) = (show_duration(slow_start.over), slow_start.max_moved);
+            writeln!(text, "    slow start over {over}, in steps of at most {max_moved} of the table")?;
+        }
         for limit in &service.limits {
             let unit = match limit.unit {
                 Unit::Packets => "packets/s",
@@ -77,4 +91,41 @@ fn summary(config: &Config) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+/// Bytes of memory, in MiB with one digit.
+#[expect(clippy::cast_precision_loss, reason = "one digit behind the point is shown")]
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_matters_is_said() {
+        let text = "
+            interface = [{ name = 'eth0' }]
+            registry.local = { path = 'services.d' }
+            [[service]]
+            name = 'web'
+            vip = '192.0.2.10'
+            port = 80
+            protocol = 'tcp'
+            slow_start = { over = '30s', max_moved = '0.5%' }
+            limit = { per = 'source', rate = 1000, unit = 'packets/s' }";
+        let config = Config::parse(text, Path::new("weir.toml")).expect("good");
+        let expected = "weir.toml: good: 1 interface(s), 1 registry(ies), 1 service(s)
+  tables for 16 service(s): 16.0 MiB; room for 262144 flow(s) of slots that move
+  pinned in /sys/fs/bpf/weir while running; at the end: detach
+  web at 192.0.2.10:80/tcp, backends from local
+    flows are believed for 1h of silence
+    slow start over 30s, in steps of at most 0.5% of the table
+    limit 1000 packets/s, kept as 1000.000 packets/s
+";
+        assert_eq!(summary(&config).expect("written"), expected);
+    }
 }

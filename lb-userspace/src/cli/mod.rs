@@ -4,12 +4,20 @@ mod backends;
 mod check;
 mod detach;
 mod doctor;
+mod drain;
+mod drains;
 mod limits;
+mod plan;
 mod refusals;
+mod reload;
+mod report;
 mod run;
 mod services;
 mod status;
 mod table;
+mod undrain;
+mod waiting;
+mod weight;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,7 +29,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::client::Client;
-use crate::config::DEFAULT_SOCKET;
+use crate::api::types::{MAX_DEADLINE_S, Which};
+use crate::config::{DEFAULT_SOCKET, parse_duration};
 
 /// How long what is under way may take once the answer is known.
 const LINGER: Duration = Duration::from_secs(1);
@@ -50,9 +59,19 @@ enum Verb {
     Limits(Listing),
     /// List why packets were not forwarded, and how many
     Refusals(Listing),
+    /// Give a backend no new flow, and let it finish those it has
+    Drain(drain::Args),
+    /// Give a backend that was drained, or removed after that, new flows again
+    Undrain(undrain::Args),
+    /// Give a backend another weight than its registry does
+    Weight(weight::Args),
+    /// Say what a change would do, how many slots and flows would move, and change nothing
+    Plan(plan::Args),
+    /// Have the running Weir read its configuration again
+    Reload(reload::Args),
     /// Look at this host and say what to change for Weir to work well
     Doctor(doctor::Args),
-    /// Stop the running Weir and leave the host as it was
+    /// Stop the running Weir, or take off what one has kept, and leave the host as it was
     Detach(detach::Args),
 }
 
@@ -68,6 +87,30 @@ impl Socket {
     fn client(&self) -> Result<Client> {
         Client::new(&self.socket)
     }
+}
+
+/// Which backend is meant.
+#[derive(Debug, Args)]
+struct Backend {
+    /// The backend: its id in the registry, ADDRESS, or ADDRESS:PORT ([ADDRESS]:PORT for IPv6)
+    #[arg(value_name = "BACKEND")]
+    backend: String,
+    /// Only as a backend of this service, instead of all that it serves
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+}
+
+impl Backend {
+    fn which(self) -> Which {
+        Which { backend: self.backend, service: self.service }
+    }
+}
+
+/// A duration on the command line.
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .filter(|duration| duration.as_secs() <= MAX_DEADLINE_S)
+        .ok_or_else(|| "expected a duration in whole seconds of at most 720h, such as 30s, 10m or 1h30m".to_owned())
 }
 
 /// How to print.
@@ -132,8 +175,6 @@ fn print(text: &str) -> Result<()> {
 pub fn main() -> ExitCode {
     // Exits with 2 on wrong usage, with 0 after --help and --version.
     let cli = Cli::parse();
-    // Any well-kept provider will do; an error means that one is installed already.
-    drop(rustls::crypto::ring::default_provider().install_default());
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -150,6 +191,11 @@ pub fn main() -> ExitCode {
             Verb::Backends(args) => args.execute().await,
             Verb::Limits(listing) => limits::execute(listing).await,
             Verb::Refusals(listing) => refusals::execute(listing).await,
+            Verb::Drain(args) => args.execute().await,
+            Verb::Undrain(args) => args.execute().await,
+            Verb::Weight(args) => args.execute().await,
+            Verb::Plan(args) => args.execute().await,
+            Verb::Reload(args) => args.execute().await,
             Verb::Doctor(args) => args.execute(),
             Verb::Detach(args) => args.execute().await,
         }
@@ -175,6 +221,43 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_wrong_usage() {
+        let refused = |words: &str| Cli::try_parse_from(words.split(' ')).err().map(|error| error.kind());
+        for good in [
+            "weir drain b1",
+            "weir drain 10.0.1.1:80 --service web --wait --deadline 10m",
+            "weir drain b1 --deadline 720h --then remove",
+            "weir drain b1 --wait --then reset",
+            "weir undrain [2001:db8::1]:80",
+            "weir weight b1 0",
+            "weir weight b1 --clear --service web",
+            "weir plan --config weir.toml",
+            "weir plan --backend web/10.0.1.1:80=1 --backend web/10.0.1.2:80=0",
+            "weir reload --max-moved 0.5%",
+            "weir detach --state /sys/fs/bpf/weir",
+        ] {
+            assert_eq!(refused(good), None, "{good}");
+        }
+        for wrong in [
+            "weir drain",
+            "weir drain b1 --deadline 10m",
+            "weir drain b1 --wait --deadline 10",
+            "weir drain b1 --wait --deadline 721h",
+            "weir drain b1 --then explode",
+            "weir weight b1",
+            "weir weight b1 1 --clear",
+            "weir weight b1 65536",
+            "weir plan",
+            "weir plan --config weir.toml --backend web/10.0.1.1:80=1",
+            "weir plan --backend web/10.0.1.1:80",
+            "weir reload --max-moved 2",
+            "weir reload --max-moved 101%",
+        ] {
+            assert!(refused(wrong).is_some(), "{wrong}");
+        }
     }
 
     #[test]

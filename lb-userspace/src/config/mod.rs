@@ -1,6 +1,7 @@
 //! The configuration file: what a person wrote, checked.
 
 mod document;
+mod duration;
 mod interface;
 mod limit;
 mod nearest;
@@ -9,6 +10,8 @@ mod problem;
 mod registry;
 mod secret;
 mod service;
+mod share;
+mod slow_start;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -18,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) use document::{Document, read_bytes, read_text};
+pub use duration::{parse_duration, show_duration};
 pub use interface::{Interface, Mode};
 pub use limit::{Limit, MAX_BURST_S, MAX_LIMITS, MAX_PACKET_RATE, MAX_RATE, Per, Unit};
 pub use problem::{ConfigError, MAX_PROBLEMS, Problem};
@@ -25,8 +29,12 @@ pub use registry::{ConsulRegistry, FileRegistry, Identity, Registry, Token};
 pub(crate) use registry::{MAX_NAME_BYTES, is_token};
 pub use secret::Secret;
 pub use service::{Forward, MAX_SERVICES, Service};
+pub use share::{NoShare, Share};
+pub use slow_start::SlowStart;
 pub(crate) use table::{Table, name};
-pub use weir::{DEFAULT_MAX_SOURCES, DEFAULT_SOCKET, DEFAULT_TABLE_SIZE, OnExit, Weir};
+pub use weir::{
+    DEFAULT_MAX_FLOWS, DEFAULT_MAX_SOURCES, DEFAULT_SOCKET, DEFAULT_STATE, DEFAULT_TABLE_SIZE, OnExit, Weir,
+};
 
 /// A whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,10 +68,11 @@ impl Config {
 }
 
 fn read(mut root: Table<'_, '_>, path: &Path, directory: &Path) -> Config {
-    let weir = weir::read(&mut root, directory);
+    let services = root.count("service");
+    let weir = weir::read(&mut root, directory, services);
     let interfaces = interface::read(&mut root);
     let registries = registry::read(&mut root, directory);
-    let services = service::read(&mut root, &registries);
+    let services = service::read(&mut root, &registries, &weir);
     root.finish();
     // A registry that is `None` has left a problem, so that nobody sees the configuration without it.
     let registries = registries.into_iter().filter_map(|(name, registry)| Some((name, registry?))).collect();

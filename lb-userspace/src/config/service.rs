@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::limit::{self, Limit};
 use super::nearest::nearest;
 use super::registry::{MAX_NAME_BYTES, Registry};
+use super::slow_start::{self, SlowStart};
 use super::table::{Found, Table, name, one_of};
+use super::weir::{DURATION, Weir};
 use crate::source::{Wanted, unreachable_kind};
 use crate::vip::{Protocol, Vip};
 
@@ -30,6 +33,10 @@ pub struct Service {
     pub registry_tags: Vec<String>,
     /// How packets reach its backends.
     pub forward: Forward,
+    /// How long a silent flow is believed, 1 s to 24 h: its own, or that of `[weir]` for its protocol.
+    pub idle: Duration,
+    /// How a new backend comes to its share; at once without.
+    pub slow_start: Option<SlowStart>,
     /// Its rate limits, at most [`super::MAX_LIMITS`].
     pub limits: Vec<Limit>,
 }
@@ -59,19 +66,24 @@ struct Seen {
 }
 
 /// Reads every `[[service]]`.
-pub(super) fn read(root: &mut Table<'_, '_>, registries: &BTreeMap<String, Option<Registry>>) -> Vec<Service> {
+pub(super) fn read(
+    root: &mut Table<'_, '_>,
+    registries: &BTreeMap<String, Option<Registry>>,
+    weir: &Weir,
+) -> Vec<Service> {
     let tables = root.tables("service", "an array of tables, each written [[service]]", false);
     if let Some(table) = tables.get(MAX_SERVICES) {
         root.problem(table.line, "service", format!("found {}, expected at most {MAX_SERVICES}", tables.len()));
     }
     let mut seen = Seen::default();
     let tables = tables.into_iter().take(MAX_SERVICES);
-    tables.filter_map(|table| read_one(table, registries, &mut seen)).collect()
+    tables.filter_map(|table| read_one(table, registries, weir, &mut seen)).collect()
 }
 
 fn read_one(
     mut table: Table<'_, '_>,
     registries: &BTreeMap<String, Option<Registry>>,
+    weir: &Weir,
     seen: &mut Seen,
 ) -> Option<Service> {
     let expected = format!("a name of 1 to {MAX_NAME_BYTES} bytes");
@@ -102,19 +114,28 @@ fn read_one(
         _ => {}
     }
     let forward = table.choice("forward", &FORWARDS).map_or(Forward::Nat, |found| found.value);
+    let idle = table.duration("idle", DURATION).map(|found| found.value);
+    let slow_start = slow_start::read(&mut table);
     let limits = limit::read(&mut table);
     table.finish();
     let service_name = service_name?.value;
+    let vip = vip?;
+    let idle = idle.unwrap_or(match vip.protocol {
+        Protocol::Tcp => weir.tcp_idle,
+        Protocol::Udp => weir.udp_idle,
+    });
     let mut registry_tags = tags.map(|found| found.value).unwrap_or_default();
     registry_tags.sort_unstable();
     registry_tags.dedup();
     Some(Service {
         name: service_name.to_owned(),
-        vip: vip?,
+        vip,
         registry: registry?,
         registry_service: registry_service.map_or(service_name, |found| found.value).to_owned(),
         registry_tags,
         forward,
+        idle,
+        slow_start,
         limits,
     })
 }

@@ -2,12 +2,17 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::document::{Document, quoted};
+use super::duration::parse_duration;
 use super::nearest::nearest;
+
+/// The shortest and the longest duration that a file may ask for.
+const DURATIONS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
 
 /// A value and where it stands.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +57,11 @@ impl<'d, 't> Table<'d, 't> {
     /// Whether the table has `key`.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
+    }
+
+    /// How many elements the array `key` has; 0 when it is none.
+    pub(crate) fn count(&self, key: &str) -> usize {
+        self.table.get(key).and_then(|value| value.get_ref().as_array()).map_or(0, |values| values.len())
     }
 
     /// The keys of a table whose keys are names, in alphabetical order.
@@ -109,6 +119,25 @@ impl<'d, 't> Table<'d, 't> {
             }
             other => Err(describe(other)),
         })
+    }
+
+    /// A string of which `parse` makes something.
+    pub(crate) fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<Found<T>> {
+        self.get(key, expected, |value| {
+            let found = text(value, usize::MAX)?;
+            parse(found).ok_or_else(|| quoted(found))
+        })
+    }
+
+    /// A duration in whole seconds, from 1s to 24h.
+    pub(crate) fn duration(&mut self, key: &'static str, expected: &str) -> Option<Found<Duration>> {
+        let (shortest, longest) = DURATIONS;
+        self.parsed(key, expected, |text| parse_duration(text).filter(|found| (shortest..=longest).contains(found)))
     }
 
     /// An IP address that `check` accepts; its error says what kind was found.

@@ -1,9 +1,11 @@
 //! What the reader accepts, and the very words it refuses with.
 
+mod keeping;
 mod refusals;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 use crate::vip::{Protocol, Vip};
@@ -63,6 +65,8 @@ fn the_example_is_understood() {
         registry_service: "web".into(),
         registry_tags: Vec::new(),
         forward: Forward::Nat,
+        idle: Duration::from_secs(3600),
+        slow_start: None,
         limits: vec![limit],
     };
     assert_eq!(config.services, [service]);
@@ -91,7 +95,53 @@ fn what_is_left_out_has_defaults() {
     let service = config.services.first().expect("one service");
     assert_eq!((service.registry.as_str(), service.registry_service.as_str()), ("only", "dns"));
     assert_eq!(service.limits.iter().map(|limit| limit.burst).collect::<Vec<_>>(), [None, Some(86_400)]);
+    assert_eq!((service.idle, service.slow_start), (Duration::from_secs(60), None));
     assert_eq!(config.weir.socket, Path::new(DEFAULT_SOCKET));
+    assert_eq!((config.weir.state.as_path(), config.weir.on_exit), (Path::new(DEFAULT_STATE), OnExit::Detach));
+}
+
+#[test]
+fn how_long_flows_are_believed_is_the_services_or_the_protocols() {
+    let text = "
+        interface = [{ name = 'eth0' }]
+        registry.only = { path = '/srv/backends.toml' }
+        weir = { on_exit = 'keep', state = '/run/bpf/weir', tcp_idle = '1h30m', udp_idle = '2s', max_flows = 1024 }
+        service = [
+          { name = 'a', vip = '192.0.2.1', port = 1, protocol = 'tcp', slow_start = { over = '30s' } },
+          { name = 'b', vip = '192.0.2.1', port = 1, protocol = 'udp', slow_start = { over = '24h', max_moved = '0.5%' } },
+          { name = 'c', vip = '192.0.2.1', port = 2, protocol = 'udp', idle = '1m' },
+        ]";
+    let config = parse(text).expect("good");
+    assert_eq!(config.services.iter().map(|service| service.idle.as_secs()).collect::<Vec<_>>(), [5400, 2, 60]);
+    let (half_a_minute, day) = (Duration::from_secs(30), Duration::from_secs(86_400));
+    let expected = [
+        Some(SlowStart { over: half_a_minute, max_moved: Share::percent(1) }),
+        Some(SlowStart { over: day, max_moved: Share(5_000) }),
+        None,
+    ];
+    assert_eq!(config.services.iter().map(|service| service.slow_start).collect::<Vec<_>>(), expected);
+    assert_eq!((config.weir.on_exit, config.weir.state.as_path()), (OnExit::Keep, Path::new("/run/bpf/weir")));
+    assert_eq!(config.weir.max_flows, 1024);
+}
+
+#[test]
+fn room_is_made_for_twice_the_services() {
+    let with = |services: usize, line: &str| {
+        let services = (0..services).map(|n| {
+            format!(
+                "[[service]]\nname = '{n}'\nvip = '192.0.2.1'\nport = {}\nprotocol = 'tcp'\nregistry = 'dc1'\n",
+                n + 1
+            )
+        });
+        let text = EXAMPLE.replacen("on_exit = \"detach\"", line, 1) + &services.collect::<String>();
+        parse(&text).expect("good").weir
+    };
+    assert_eq!(with(0, "").max_services, 16);
+    assert_eq!(with(8, "").max_services, 18);
+    assert_eq!(with(9000, "").max_services, 16_384);
+    assert_eq!(with(8, "max_services = 9").max_services, 9);
+    let weir = with(0, "table_size = 251");
+    assert_eq!(weir.table_bytes(), 8 * 251 * (16 + 8) + 4 * 251 * 16);
 }
 
 #[test]

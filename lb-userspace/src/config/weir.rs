@@ -1,10 +1,14 @@
 //! `[weir]`: the controller itself.
 
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use super::prime::nearest_prime;
-use super::table::{Table, describe};
+use super::service::MAX_SERVICES;
+use crate::vip::Protocol;
+
+use super::table::Table;
 
 /// Where the control socket is unless the file says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/weir/weir.sock";
@@ -13,22 +17,48 @@ pub const DEFAULT_TABLE_SIZE: u32 = 65_537;
 /// How many sources are remembered unless the file says otherwise.
 pub const DEFAULT_MAX_SOURCES: u32 = 262_144;
 
+/// Where everything is pinned unless the file says otherwise.
+pub const DEFAULT_STATE: &str = "/sys/fs/bpf/weir";
+/// How many flows of moving slots are remembered unless the file says otherwise.
+pub const DEFAULT_MAX_FLOWS: u32 = 262_144;
+
+/// How long a silent TCP connection is believed unless the file says otherwise.
+const DEFAULT_TCP_IDLE: Duration = Duration::from_secs(3600);
+/// How long a silent UDP flow is believed unless the file says otherwise.
+const DEFAULT_UDP_IDLE: Duration = Duration::from_secs(60);
+/// How many services the maps are made for at least, unless the file says otherwise.
+const DEFAULT_MAX_SERVICES: u32 = 16;
 /// How many backends the maps are made for unless the file says otherwise.
 const DEFAULT_MAX_BACKENDS: u32 = 16_384;
 
 const MIN_TABLE_SIZE: u32 = 251;
 const MAX_TABLE_SIZE: u32 = 1_048_573;
 const MAX_MAX_SOURCES: u32 = 1 << 24;
+const MIN_MAX_FLOWS: u32 = 1024;
+const MAX_MAX_FLOWS: u32 = 1 << 24;
 /// As many addresses as next hops are followed for.
 const MAX_MAX_BACKENDS: u32 = 16_384;
+/// As many as a file may have.
+const MAX_MAX_SERVICES: u32 = 16_384;
+const _: () = assert!(MAX_MAX_SERVICES as usize == MAX_SERVICES);
+/// Bytes of a slot and of its stamp in the kernel's arrays.
+const SLOT_BYTES: u64 = 8;
+const STAMP_BYTES: u64 = 4;
+/// Tables beyond those of the services: see [`crate::controller::capacity`].
+const SPARE_TABLES: u64 = 8;
 /// `sun_path` of unix(7), without its closing zero.
 const MAX_SOCKET_BYTES: usize = 107;
+
+/// What a duration is expected to be.
+pub(super) const DURATION: &str = "a duration in whole seconds from 1s to 24h, such as \"30s\", \"10m\" or \"1h30m\"";
 
 /// `[weir]`: the controller itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weir {
     /// Where the control socket is.
     pub socket: PathBuf,
+    /// The folder of a BPF file system where everything is pinned while Weir runs. Absolute.
+    pub state: PathBuf,
     /// What SIGTERM leaves behind.
     pub on_exit: OnExit,
     /// Mixed into every flow's hash. Balancers that share traffic (ECMP) need the same one.
@@ -37,19 +67,42 @@ pub struct Weir {
     pub table_size: u32,
     /// How many sources all per-source limits together remember, 1 to 16,777,216.
     pub max_sources: u32,
+    /// How many services the maps are made for, from as many as are configured to [`MAX_SERVICES`].
+    pub max_services: u32,
     /// How many backends all services together may have, 1 to 16,384.
     pub max_backends: u32,
+    /// How many flows of moving slots are remembered, 1,024 to 16,777,216.
+    pub max_flows: u32,
+    /// How long a silent TCP connection is believed where its service does not say, 1 s to 24 h.
+    pub tcp_idle: Duration,
+    /// How long a silent UDP flow is believed where its service does not say, 1 s to 24 h.
+    pub udp_idle: Duration,
 }
 
 impl Default for Weir {
     fn default() -> Self {
         Self {
             socket: DEFAULT_SOCKET.into(),
+            state: DEFAULT_STATE.into(),
             on_exit: OnExit::Detach,
             hash_seed: 0,
             table_size: DEFAULT_TABLE_SIZE,
             max_sources: DEFAULT_MAX_SOURCES,
+            max_services: DEFAULT_MAX_SERVICES,
             max_backends: DEFAULT_MAX_BACKENDS,
+            max_flows: DEFAULT_MAX_FLOWS,
+            tcp_idle: DEFAULT_TCP_IDLE,
+            udp_idle: DEFAULT_UDP_IDLE,
+        }
+    }
+}
+
+impl Weir {
+    /// How long a silent flow is believed where its service does not say.
+    pub const fn idle(&self, protocol: Protocol) -> Duration {
+        match protocol {
+            Protocol::Tcp => self.tcp_idle,
+            Protocol::Udp => self.udp_idle,
         }
     }
 }
@@ -59,11 +112,37 @@ impl Default for Weir {
 pub enum OnExit {
     /// Nothing: the host is as it was.
     Detach,
+    /// Programs and maps: traffic goes on, and the next run adopts them.
+    Keep,
 }
 
-/// Reads `[weir]`; paths in it start at `directory`.
-pub(super) fn read(root: &mut Table<'_, '_>, directory: &Path) -> Weir {
-    let mut weir = Weir::default();
+const ON_EXITS: [(&str, OnExit); 2] = [("detach", OnExit::Detach), ("keep", OnExit::Keep)];
+
+impl OnExit {
+    /// The word used in configuration and output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Detach => "detach",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+impl Weir {
+    /// How much memory the kernel's tables of slots and of their stamps take, in bytes.
+    pub fn table_bytes(&self) -> u64 {
+        let size = u64::from(self.table_size);
+        let services = u64::from(self.max_services);
+        SLOT_BYTES * size * (services + SPARE_TABLES) + STAMP_BYTES * size * services
+    }
+}
+
+/// Reads `[weir]` of a file with so many `services`; paths in it start at `directory`.
+pub(super) fn read(root: &mut Table<'_, '_>, directory: &Path, services: usize) -> Weir {
+    let services = u32::try_from(services.min(MAX_SERVICES)).unwrap_or(MAX_MAX_SERVICES);
+    // Twice as many as there are: a reload may add some, and maps do not grow.
+    let max_services = (services * 2).clamp(DEFAULT_MAX_SERVICES, MAX_MAX_SERVICES);
+    let mut weir = Weir { max_services, ..Weir::default() };
     let Some(mut table) = root.table("weir", "a table [weir]") else { return weir };
     if let Some(socket) = table.string("socket", "the path of a Unix socket", usize::MAX) {
         weir.socket = directory.join(socket.value);
@@ -74,27 +153,49 @@ pub(super) fn read(root: &mut Table<'_, '_>, directory: &Path) -> Weir {
             table.problem(socket.line, "socket", text);
         }
     }
-    weir.on_exit = table
-        .get("on_exit", "\"detach\"", |value| match value.as_str() {
-            Some("detach") => Ok(OnExit::Detach),
-            Some("keep") => Err("\"keep\", which a later run cannot adopt yet and would find in its way".to_owned()),
-            _ => Err(describe(value)),
-        })
-        .map_or(weir.on_exit, |found| found.value);
+    if let Some(state) = read_state(&mut table) {
+        weir.state = state;
+    }
+    weir.on_exit = table.choice("on_exit", &ON_EXITS).map_or(weir.on_exit, |found| found.value);
+    weir.tcp_idle = table.duration("tcp_idle", DURATION).map_or(weir.tcp_idle, |found| found.value);
+    weir.udp_idle = table.duration("udp_idle", DURATION).map_or(weir.udp_idle, |found| found.value);
     if let Some(seed) = table.integer("hash_seed", "an integer from 0 to 18446744073709551615", 0, u64::MAX) {
         weir.hash_seed = seed.value;
     }
     weir.table_size = read_table_size(&mut table).unwrap_or(weir.table_size);
-    weir.max_sources = read_count(&mut table, "max_sources", MAX_MAX_SOURCES).unwrap_or(weir.max_sources);
-    weir.max_backends = read_count(&mut table, "max_backends", MAX_MAX_BACKENDS).unwrap_or(weir.max_backends);
+    weir.max_sources = read_count(&mut table, "max_sources", 1, MAX_MAX_SOURCES).unwrap_or(weir.max_sources);
+    weir.max_services = read_max_services(&mut table, services).unwrap_or(weir.max_services);
+    weir.max_backends = read_count(&mut table, "max_backends", 1, MAX_MAX_BACKENDS).unwrap_or(weir.max_backends);
+    weir.max_flows = read_count(&mut table, "max_flows", MIN_MAX_FLOWS, MAX_MAX_FLOWS).unwrap_or(weir.max_flows);
     table.finish();
     weir
 }
 
-/// An integer from 1 to `most`.
-fn read_count(table: &mut Table<'_, '_>, key: &'static str, most: u32) -> Option<u32> {
-    let found = table.integer(key, &format!("an integer from 1 to {most}"), 1, most.into())?;
+/// An integer from `least` to `most`.
+fn read_count(table: &mut Table<'_, '_>, key: &'static str, least: u32, most: u32) -> Option<u32> {
+    let found = table.integer(key, &format!("an integer from {least} to {most}"), least.into(), most.into())?;
     u32::try_from(found.value).ok()
+}
+
+fn read_max_services(table: &mut Table<'_, '_>, services: u32) -> Option<u32> {
+    let least = services.max(1);
+    let expected = match services {
+        0 | 1 => format!("an integer from {least} to {MAX_MAX_SERVICES}"),
+        _ => format!("an integer from {least}, the number of services in this file, to {MAX_MAX_SERVICES}"),
+    };
+    let found = table.integer("max_services", &expected, least.into(), MAX_MAX_SERVICES.into())?;
+    u32::try_from(found.value).ok()
+}
+
+/// A folder that is the same one wherever a later Weir is started from, and whoever starts it.
+fn read_state(table: &mut Table<'_, '_>) -> Option<PathBuf> {
+    let expected = "the absolute path of a folder in a BPF file system, such as \"/sys/fs/bpf/weir\"";
+    let found = table.parsed("state", expected, |text| {
+        let path = Path::new(text);
+        let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        (path.is_absolute() && plain && path.file_name().is_some()).then(|| path.to_owned())
+    });
+    found.map(|found| found.value)
 }
 
 fn read_table_size(table: &mut Table<'_, '_>) -> Option<u32> {

@@ -1,7 +1,10 @@
 //! The controller: hears registries and the kernel, and keeps the data plane in step.
 
+mod drains;
+mod previews;
 mod registries;
 mod rows;
+mod sweeping;
 #[cfg(test)]
 mod tests;
 
@@ -9,14 +12,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+pub use previews::must_keep_within;
 pub use registries::Registries;
 
-use crate::config::Config;
-use crate::dataplane::{Capacity, DataPlane};
+use lb_common::abi::{self, MAX_LIMITS};
+
+use crate::config::{Config, Limit, Per, Unit};
+use crate::dataplane::{Capacity, DataPlane, Op};
 use crate::desired::{self, Desired, Ground};
+use crate::handover::Handover;
+use crate::limiter;
 use crate::nexthop::{Hop, MAX_FOLLOWED, StackReason};
-use crate::plan::{State, plan};
+use crate::orders::Orders;
+use crate::plan::{Adopted, Preview, State, Step, adopt, of_steps, plan};
+use crate::ramp::Ramps;
+use crate::reset::Reset;
 use crate::source::Update;
+use crate::vip::Vip;
 
 /// How long to wait after a failed write: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -28,27 +40,37 @@ const NEIGHBOURS: Duration = Duration::from_secs(1);
 /// replaced, while a program may still be reading them. Writing one takes longer than any program runs.
 const SPARE_TABLES: u32 = 8;
 
-/// Flows that are remembered because the tables do not explain their replies.
-const FLOWS: u32 = 65_536;
+/// Flows whose replies are remembered because the tables do not explain them.
+const REPLIES: u32 = 65_536;
 
 /// Network devices: more than a host of containers has. The map's elements are made as they are needed.
 const DEVICES: u32 = 65_536;
 
 /// How large the maps have to be for a configuration.
 pub fn capacity(config: &Config) -> Capacity {
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let services = count(config.services.len()).max(1);
+    let services = config.weir.max_services;
+    let limits = u32::try_from(MAX_LIMITS).unwrap_or(u32::MAX);
     Capacity {
         services,
-        // Twice as many as may be desired: a new one has its row before an old one gives its own back.
+        // Twice as many as may be desired: those that drain are there beside those that serve.
         backends: config.weir.max_backends.saturating_mul(2),
         table_size: config.weir.table_size,
         tables: services.saturating_add(SPARE_TABLES),
-        limits: count(config.services.iter().map(|service| service.limits.len()).sum()).max(1),
+        // And the one that new flows are held to.
+        limits: services.saturating_mul(limits).saturating_add(1),
         sources: config.weir.max_sources,
-        flows: FLOWS,
+        flows: config.weir.max_flows,
+        replies: REPLIES,
         devices: DEVICES,
     }
+}
+
+/// What new entries of the flow table are held to: of connections that are never more than opened, a flood of SYNs that
+/// is, there are then never more than three quarters of the table. A quarter may come at once.
+fn flow_limit(max_flows: u32) -> abi::Limit {
+    let rate = (max_flows / 2 / abi::Flow::HALF_OPEN_S).max(1);
+    let burst = (max_flows / 4).max(1);
+    limiter::compile(&Limit { per: Per::Service, rate: rate.into(), unit: Unit::Packets, burst: Some(burst.into()) })
 }
 
 /// The controller's state and its data plane. Does no I/O but the data plane's.
@@ -56,10 +78,27 @@ pub fn capacity(config: &Config) -> Capacity {
 pub struct Controller<P> {
     config: Config,
     plane: P,
+    /// How large the maps are.
+    capacity: Capacity,
+    /// Whether the data plane was filled by a controller before this one.
+    adopted: bool,
     state: State,
     desired: Desired,
     ground: Ground,
     registries: Registries,
+    orders: Orders,
+    handover: Handover,
+    ramps: Ramps,
+    /// The idle time-outs of services that were configured before: their connections go on.
+    retired: BTreeMap<Vip, Duration>,
+    /// What has to be sent for connections that were cut off.
+    resets: Vec<Reset>,
+    /// When the flow table is to be read again.
+    sweep_at: Option<Instant>,
+    /// Flows that were forgotten because they had ended.
+    expired: u64,
+    /// What the last change of tables did, and when.
+    last_change: Option<(Instant, Preview)>,
     problems: BTreeMap<String, Vec<String>>,
     generation: u64,
     started: Instant,
@@ -81,10 +120,20 @@ impl<P: DataPlane> Controller<P> {
     pub fn new(config: Config, plane: P, registries: Registries, now: Instant) -> Self {
         Self {
             state: State::new(capacity(&config)),
+            capacity: capacity(&config),
+            adopted: false,
             config,
             plane,
             desired: Desired::default(),
             ground: Ground::default(),
+            orders: Orders::default(),
+            handover: Handover::default(),
+            ramps: Ramps::default(),
+            retired: BTreeMap::new(),
+            resets: Vec::new(),
+            sweep_at: None,
+            expired: 0,
+            last_change: None,
             problems: BTreeMap::new(),
             generation: 0,
             started: now,
@@ -93,6 +142,34 @@ impl<P: DataPlane> Controller<P> {
             registries,
             behind: None,
         }
+    }
+
+    /// A controller for a data plane that another one has filled, with maps of this size. What stands there stands until
+    /// registries say otherwise.
+    ///
+    /// # Errors
+    /// When Weir cannot have filled it, or it cannot be read or repaired.
+    pub fn adopt(
+        config: Config,
+        mut plane: P,
+        capacity: Capacity,
+        mut registries: Registries,
+        now: Instant,
+    ) -> anyhow::Result<Self> {
+        let dump = plane.dump()?;
+        let Adopted { state, repairs } = adopt(capacity, &dump, &|table| plane.slots(table))?;
+        for repair in &repairs {
+            tracing::warn!(%repair, "a write was not finished");
+            plane.apply(repair)?;
+        }
+        registries.remember(&config, &state);
+        let orders = Orders::read(dump.orders);
+        Ok(Self { state, capacity, adopted: true, orders, ..Self::new(config, plane, registries, now) })
+    }
+
+    /// What registries said, for whoever follows them.
+    pub const fn registries(&mut self) -> &mut Registries {
+        &mut self.registries
     }
 
     /// Takes in what sources say, and acts on the outcome.
@@ -115,18 +192,27 @@ impl<P: DataPlane> Controller<P> {
     /// The addresses whose next hops matter, as many as can be followed.
     pub fn addresses(&self) -> BTreeSet<IpAddr> {
         // Backends that several services share count once.
-        let all: BTreeSet<IpAddr> = desired::addresses(&self.registries.rosters).collect();
+        let all: BTreeSet<IpAddr> = desired::addresses(&self.registries.rosters, &self.state).collect();
         if all.len() <= MAX_FOLLOWED { all } else { all.into_iter().take(MAX_FOLLOWED).collect() }
     }
 
-    /// When to call [`Self::reconcile`] though nothing was heard.
-    pub fn retry_at(&self) -> Option<Instant> {
-        self.behind.as_ref().map(|behind| behind.retry_at)
+    /// When to call [`Self::tick`] though nothing was heard.
+    pub fn tick_at(&self) -> Option<Instant> {
+        let retry = self.behind.as_ref().map(|behind| behind.retry_at);
+        [retry, self.sweep_at, self.ramps.next_at()].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Instant) {
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep(now);
+        }
+        self.reconcile(now);
     }
 
     /// Brings the data plane in step, as far as it lets itself.
     pub fn reconcile(&mut self, now: Instant) {
-        let (desired, problems) = desired::merge(&self.config, &self.registries.rosters, &self.ground);
+        let (desired, problems) = self.wanted(now);
         for (service, problem) in problems.iter().flat_map(|(service, all)| all.iter().map(move |one| (service, one))) {
             if !self.problems.get(service).is_some_and(|known| known.contains(problem)) {
                 tracing::warn!(service, problem);
@@ -134,7 +220,8 @@ impl<P: DataPlane> Controller<P> {
         }
         self.problems = problems;
         self.desired = desired;
-        match self.apply() {
+        self.state.rename(&self.desired);
+        match self.apply(now) {
             Ok(0) => self.behind = None,
             Ok(steps) => {
                 self.generation += 1;
@@ -147,16 +234,41 @@ impl<P: DataPlane> Controller<P> {
                 self.behind = Some(Behind { error: format!("{error:#}"), retry_at: now + wait, wait });
             }
         }
+        self.void_orders();
+        self.retired.retain(|vip, _| self.state.services.contains_key(vip));
+        self.schedule_sweep(now);
     }
 
-    fn apply(&mut self) -> anyhow::Result<usize> {
-        let steps = plan(&self.desired, &self.state)?;
-        for step in &steps {
+    /// What the data plane shall hold now.
+    fn wanted(&mut self, now: Instant) -> (Desired, BTreeMap<String, Vec<String>>) {
+        let (mut desired, problems) =
+            desired::merge(&self.config, &self.registries.rosters, &self.ground, &self.orders, &self.state);
+        desired.flow_limit = Some(flow_limit(self.capacity.flows));
+        self.ramps.hold_back(&mut desired, &self.config, &self.state, self.capacity.table_size, now);
+        (desired, problems)
+    }
+
+    fn apply(&mut self, now: Instant) -> anyhow::Result<usize> {
+        let steps = plan(&self.desired, &self.state, &|table| self.plane.slots(table))?;
+        let publishes = steps.iter().any(|step| matches!(step.op, Op::Publish { .. }));
+        let change = publishes.then(|| of_steps(&steps, &self.state, &|table| self.plane.slots(table), &[]));
+        let applied = self.carry_out(&steps);
+        // However far it came: those slots move.
+        self.handover.begin(std::mem::take(&mut self.state.begun), self.plane.now_s());
+        applied?;
+        if let Some(change) = change.transpose()?.filter(Preview::moves) {
+            self.last_change = Some((now, change));
+        }
+        Ok(steps.len())
+    }
+
+    fn carry_out(&mut self, steps: &[Step]) -> anyhow::Result<()> {
+        for step in steps {
             tracing::debug!(op = %step.op);
             self.plane.apply(&step.op).map_err(|error| error.context(step.op.to_string()))?;
             self.state.record(step);
         }
-        Ok(steps.len())
+        Ok(())
     }
 
     /// Whether every registry has spoken, the data plane holds what they said, and neighbours had time to answer.

@@ -1,12 +1,14 @@
 //! What each registry said last, and whether it still speaks.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::api::types::RegistryRow;
 use crate::config::Config;
 use crate::desired::Roster;
-use crate::source::{Report, Snapshot, Update};
+use crate::plan::{BackendState, State, weight_of};
+use crate::source::{Endpoint, Report, Snapshot, Update};
 
 /// Every configured registry, and the rosters of the services that came of them.
 #[derive(Debug, Default)]
@@ -27,6 +29,30 @@ impl Registries {
     /// Notes that a registry is followed; `source` says what it is.
     pub fn expect(&mut self, name: &str, source: String) {
         self.by_name.insert(name.to_owned(), Registry { source, last_good: None, problem: None });
+    }
+
+    /// Notes that a registry is not followed any more.
+    pub fn part(&mut self, name: &str) {
+        self.by_name.remove(name);
+    }
+
+    /// Takes what the data plane holds for what registries said last.
+    pub fn remember(&mut self, config: &Config, state: &State) {
+        for service in &config.services {
+            let Some(held) = state.services.get(&service.vip) else { continue };
+            let endpoint = |(listens, backend): (&SocketAddr, &BackendState)| Endpoint {
+                id: backend.name.clone(),
+                address: listens.ip(),
+                port: listens.port(),
+                weight: weight_of(backend.row.weight),
+                zone: None,
+            };
+            let endpoints: Vec<Endpoint> = held.backends.iter().map(endpoint).collect();
+            // Also without any: the service is there, and its packets are refused by name.
+            let held =
+                Some("the registry has not answered since Weir began anew; the backends of before stand".to_owned());
+            self.rosters.insert(service.name.clone(), Roster { endpoints, held, remembered: true });
+        }
     }
 
     /// Takes in what a source says.

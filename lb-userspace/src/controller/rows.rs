@@ -1,16 +1,19 @@
 //! What the controller shows of itself.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::Result;
 use lb_common::refusal::Action;
 
 use super::Controller;
-use crate::api::types::{BackendRow, InterfaceRow, LimitRow, RefusalRow, ServiceRow, Status};
+use crate::api::types::{BackendRow, InterfaceRow, LimitRow, Moving, RefusalRow, ServiceRow, Status};
 use crate::config::{Forward, Limit, Per, Unit};
 use crate::dataplane::DataPlane;
 use crate::dataplane::kernel::TOOLCHAIN;
 use crate::limiter;
+use crate::vip::Vip;
 
 impl<P: DataPlane> Controller<P> {
     /// How it is; `interfaces` and `troubles` come from whoever attached the programs.
@@ -36,6 +39,26 @@ impl<P: DataPlane> Controller<P> {
             backends: self.desired.services.values().map(|service| service.backends.len()).sum(),
             problems,
             bpf_toolchain: TOOLCHAIN.to_owned(),
+            moving: self.moving(),
+            last_change: self.last_change(now),
+            on_exit: self.config.weir.on_exit.name().to_owned(),
+            state: self.config.weir.state.display().to_string(),
+            abi: lb_common::abi::VERSION,
+            adopted: self.adopted,
+        }
+    }
+
+    fn moving(&self) -> Moving {
+        let moving = self.state.services.values().map(|service| service.moving());
+        // Counters that cannot be read now are shown by the next question.
+        let count = self.plane.flow_count().unwrap_or_default();
+        Moving {
+            slots: moving.clone().sum(),
+            services: moving.filter(|slots| *slots > 0).count(),
+            flows: self.handover.flows,
+            flow_lookups: count.lookups,
+            flows_expired: self.expired,
+            inserts_refused: count.refused,
         }
     }
 
@@ -67,36 +90,49 @@ impl<P: DataPlane> Controller<P> {
     /// # Errors
     /// When there is no such service, or a counter cannot be read.
     pub fn backends(&self, service: Option<&str>) -> Result<Vec<BackendRow>> {
-        if let Some(name) = service
-            && !self.config.services.iter().any(|service| service.name == name)
-        {
-            let known: Vec<&str> = self.config.services.iter().map(|service| service.name.as_str()).collect();
-            anyhow::bail!("there is no service {name:?}; there are {}", known.join(", "));
+        if let Some(name) = service {
+            self.must_know(name)?;
         }
         let mut rows = Vec::new();
-        for configured in self.config.services.iter().filter(|s| service.is_none_or(|name| s.name == name)) {
-            let Some(state) = self.state.services.get(&configured.vip) else { continue };
-            let desired = self.desired.services.get(&configured.vip);
-            for (key, backend) in &state.backends {
-                let wanted = desired.and_then(|desired| desired.backends.get(key));
-                let traffic = self.plane.backend_traffic(backend.id)?;
-                rows.push(BackendRow {
-                    service: state.name.clone(),
-                    id: key.id.clone(),
-                    address: key.listens.ip().to_string(),
-                    port: key.listens.port(),
-                    weight: wanted.map_or(0, |wanted| wanted.weight),
-                    zone: wanted.and_then(|wanted| wanted.zone.clone()),
-                    slots: state.slots.get(&backend.id).copied().unwrap_or(0),
-                    delivery: self.ground.describe(key.listens.ip()),
-                    packets: traffic.packets,
-                    bytes: traffic.bytes,
-                    reply_packets: traffic.reply_packets,
-                    reply_bytes: traffic.reply_bytes,
-                });
+        let configured = self.config.services.iter().map(|service| &service.vip);
+        // After those that are configured, those that only drain.
+        let retiring = self.desired.services.iter().filter(|(_, desired)| desired.retires).map(|(vip, _)| vip);
+        for vip in configured.chain(retiring).filter(|vip| service.is_none_or(|name| self.name(vip) == name)) {
+            let state = self.state.services.get(vip);
+            let Some(desired) = self.desired.services.get(vip) else { continue };
+            let held = state.iter().flat_map(|state| state.backends.keys());
+            let all: BTreeSet<&SocketAddr> = held.chain(&desired.cut).collect();
+            for listens in all {
+                rows.push(self.backend_row(vip, listens)?);
             }
         }
         Ok(rows)
+    }
+
+    fn backend_row(&self, vip: &Vip, listens: &SocketAddr) -> Result<BackendRow> {
+        let whose = (*vip, *listens);
+        let state = self.state.services.get(vip);
+        let held = state.and_then(|state| state.backends.get(listens));
+        let wanted = self.desired.services.get(vip).and_then(|desired| desired.backends.get(listens));
+        let traffic = held.map(|held| self.plane.backend_traffic(held.id)).transpose()?.unwrap_or_default();
+        let count = state.zip(held).and_then(|(state, held)| state.slots.get(&held.id)).copied().unwrap_or_default();
+        let (id, service) = self.names(&whose);
+        Ok(BackendRow {
+            service,
+            id,
+            address: listens.ip().to_string(),
+            port: listens.port(),
+            weight: wanted.map_or(0, |wanted| wanted.weight),
+            zone: wanted.and_then(|wanted| wanted.zone.clone()),
+            state: self.backend_state(&whose).to_owned(),
+            slots: count.current,
+            slots_moving: count.old,
+            delivery: self.ground.describe(listens.ip()),
+            packets: traffic.packets,
+            bytes: traffic.bytes,
+            reply_packets: traffic.reply_packets,
+            reply_bytes: traffic.reply_bytes,
+        })
     }
 
     /// The limits of all services.
@@ -106,7 +142,8 @@ impl<P: DataPlane> Controller<P> {
             let ids = self.state.services.get(&service.vip).map(|state| state.limits.as_slice()).unwrap_or_default();
             for (index, Limit { per, rate, unit, burst }) in limiter::in_order(&service.limits).into_iter().enumerate()
             {
-                let count = ids.get(index).map(|&id| self.plane.limit_count(id)).transpose()?.unwrap_or_default();
+                let count =
+                    ids.get(index).map(|limit| self.plane.limit_count(limit.id)).transpose()?.unwrap_or_default();
                 rows.push(LimitRow {
                     service: service.name.clone(),
                     per: match per {

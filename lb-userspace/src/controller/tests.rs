@@ -52,8 +52,10 @@ fn snapshot(services: &[(&str, &[Endpoint])]) -> Report {
     Report::Snapshot(services.iter().map(|(name, all)| ((*name).to_owned(), all.to_vec())).collect::<Snapshot>())
 }
 
+/// The backends that are listed: those that only drain are left out.
 fn ids<P: DataPlane>(controller: &Controller<P>, service: &str) -> Vec<String> {
-    controller.backends(Some(service)).unwrap().into_iter().map(|row| row.id).collect()
+    let rows = controller.backends(Some(service)).unwrap().into_iter();
+    rows.filter(|row| row.state == "active").map(|row| row.id).collect()
 }
 
 #[test]
@@ -156,10 +158,19 @@ fn as_many_backends_as_there_may_be_can_all_be_replaced() {
         let endpoint = |name: &&str| endpoint(name, &format!("10.0.0.{}", name.as_bytes()[0]), 1);
         snapshot(&[("web", &names.iter().map(endpoint).collect::<Vec<_>>())])
     };
+    let mut now = Instant::now();
     for names in [["a", "b"], ["c", "d"], ["a", "c"]] {
         say(&mut controller, web(&names));
         assert_eq!(controller.behind.as_ref().map(|behind| behind.error.as_str()), None);
         assert_eq!(ids(&controller, "web"), names);
+        // Those that were replaced have their connections until they have ended.
+        for _ in 0..8000 {
+            let clock = &controller.plane.tables.now_ns;
+            clock.set(clock.get() + 1_000_000_000);
+            now += Duration::from_secs(1);
+            controller.tick(now);
+        }
+        assert_eq!(controller.backends(Some("web")).unwrap().len(), 2);
     }
     say(&mut controller, web(&["a", "b", "c"]));
     assert_eq!(ids(&controller, "web"), ["a", "b"]);
@@ -182,7 +193,7 @@ fn a_data_plane_that_fails_is_tried_again_later_each_time() {
     assert_eq!(controller.behind.as_ref().unwrap().wait, RETRY.1);
     controller.plane.heal();
     controller.reconcile(now);
-    assert_eq!(controller.retry_at(), None);
+    assert_eq!(controller.behind.as_ref().map(|behind| behind.retry_at), None);
     assert_eq!(ids(&controller, "web"), ["a"]);
 }
 
@@ -205,6 +216,91 @@ fn readiness_waits_for_neighbours_but_not_for_ever() {
     hops.hops.insert(address, device);
     controller.stand_on(Ground { hops: Arc::new(hops), ..Ground::default() }, spoke);
     assert!(controller.is_ready(spoke));
+}
+
+/// The weight that a backend was on its way to is not in the data plane.
+#[test]
+fn after_a_restart_a_ramp_waits_for_its_registry() {
+    let config =
+        CONFIG.replace("protocol = \"tcp\"", "protocol = \"tcp\"\nslow_start = { over = \"1m\", max_moved = \"5%\" }");
+    let config = Config::parse(&config, Path::new("weir.toml")).unwrap();
+    let registries = || {
+        let mut registries = Registries::default();
+        registries.expect("local", "file services.d".into());
+        registries
+    };
+    let (a, b) = (endpoint("a", "10.0.0.1", 100), endpoint("b", "10.0.0.2", 100));
+    let plane = Fake::new(capacity(&config));
+    let mut first = Controller::new(config, plane, registries(), Instant::now());
+    say(&mut first, snapshot(&[("web", std::slice::from_ref(&a))]));
+    say(&mut first, snapshot(&[("web", &[a.clone(), b.clone()])]));
+    let slots = |controller: &Controller<Fake>| {
+        let rows = controller.backends(Some("web")).unwrap();
+        assert_eq!(rows[1].state, "ramping");
+        rows[1].slots
+    };
+    let reached = slots(&first);
+    assert!(reached > 0 && reached < 20);
+    let Controller { config, plane, capacity, .. } = first;
+    let now = Instant::now();
+    let mut second = Controller::adopt(config, plane, capacity, registries(), now).unwrap();
+    for minute in 0..5 {
+        second.tick(now + Duration::from_secs(60) * minute);
+        assert_eq!(slots(&second), reached);
+    }
+    say(&mut second, snapshot(&[("web", &[a, b])]));
+    assert!((reached..=reached + 12).contains(&slots(&second)), "from {reached} to {}", slots(&second));
+}
+
+/// A backend that was taken out stays out, and one that is adopted keeps its way until its address was looked up.
+#[test]
+fn whoever_takes_over_changes_nothing_until_it_knows_better() {
+    let mut controller = controller(|fake| fake);
+    say(&mut controller, snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1), endpoint("b", "10.0.0.2", 1)])]));
+    let address = "10.0.0.1".parse().unwrap();
+    let mut hops = NextHops::default();
+    hops.hops.insert(address, Hop::Device { ifindex: 3, source: [2; 6], destination: [4; 6], mtu: 1500 });
+    let frame = crate::nexthop::Frame { ifindex: 3, source: [2; 6], destination: [4; 6], mtu: 1500 };
+    hops.frames.insert(address, frame);
+    let now = Instant::now();
+    controller.stand_on(Ground { hops: Arc::new(hops), ..Ground::default() }, now);
+    let which = crate::api::types::Which { backend: "b".into(), service: None };
+    let order =
+        crate::api::types::DrainOrder { which, deadline_s: Some(0), then: Some(crate::api::types::Then::Remove) };
+    controller.drain(&order, now).unwrap();
+    for seconds in 1..20 {
+        controller.plane.tables.now_ns.set(seconds * 1_000_000_000);
+        controller.tick(now + Duration::from_secs(seconds));
+    }
+    let rows = controller.plane.tables.backends.clone();
+    assert_eq!(rows.iter().filter(|row| row.delivery == abi::Delivery::DEVICE).count(), 1, "{rows:?}");
+
+    let Controller { config, plane, .. } = controller;
+    let capacity = capacity(&config);
+    let mut registries = Registries::default();
+    registries.expect("local", "file services.d".into());
+    let mut controller = Controller::adopt(config, plane, capacity, registries, now).unwrap();
+    controller.stand_on(Ground::default(), now);
+    assert_eq!(controller.plane.tables.backends, rows, "nothing was written");
+    assert_eq!(controller.plane.tables.vips.len(), 2, "a service without backends stays, too");
+    say(&mut controller, snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1), endpoint("b", "10.0.0.2", 1)])]));
+    let states: Vec<String> = controller.backends(Some("web")).unwrap().into_iter().map(|row| row.state).collect();
+    assert_eq!(states, ["active", "removed"]);
+}
+
+/// A typing error in a reload must not take a service down.
+#[test]
+fn another_registry_that_is_empty_removes_nothing_either() {
+    let mut controller = controller(|fake| fake);
+    say(&mut controller, snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1)])]));
+    let other = Config::parse(&CONFIG.replace("services.d", "other.d"), Path::new("weir.toml")).unwrap();
+    assert_eq!(controller.unheard(&other), ["local"]);
+    let answers = BTreeMap::from([("local".to_owned(), Snapshot::default())]);
+    let report = controller.preview(&other, &answers, &[]).unwrap();
+    assert_eq!(report.moved_ppm, 0);
+    assert!(report.notes.iter().any(|note| note.contains("web") && note.contains("last 1 stand")), "{report:?}");
+    controller.reconfigure(other, &answers, Ground::default(), Instant::now()).unwrap();
+    assert_eq!(ids(&controller, "web"), ["a"]);
 }
 
 #[test]
@@ -239,3 +335,6 @@ fn backends_at_one_address_do_not_crowd_out_others() {
     say(&mut controller, snapshot(&[("dns", &many), ("web", &other)]));
     assert_eq!(controller.addresses().len(), 2);
 }
+
+#[path = "model_tests.rs"]
+mod model;

@@ -1,19 +1,23 @@
 //! A data plane without a kernel: the host's tables, written by the same operations.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_common::Refusal;
-use lb_common::abi::{Backend, LimitCount, Service, Slot, Traffic};
+use lb_common::Tables as _;
+use lb_common::abi::{Backend, Flow, FlowCount, FlowKey, LimitCount, Order, OrderKey, Service, Slot, Table, Traffic};
 use lb_common::host::HostTables;
 
-use super::{Capacity, DataPlane, Op};
+use super::{Capacity, DataPlane, Dump, Op, present};
 
 /// The host's tables as a data plane: packets are decided by the same code as in the kernel.
 #[derive(Debug)]
 pub struct Fake {
     /// The tables, for packets to be decided by.
     pub tables: HostTables,
+    /// Orders.
+    pub orders: BTreeMap<OrderKey, Order>,
 }
 
 impl Fake {
@@ -27,8 +31,10 @@ impl Fake {
                 backends: vec![Backend::default(); size(capacity.backends)],
                 limits: vec![lb_common::abi::Limit::default(); size(capacity.limits)],
                 service_buckets: vec![Cell::new(0); size(capacity.limits)],
+                max_flows: size(capacity.flows),
                 ..HostTables::default()
             },
+            orders: BTreeMap::new(),
         }
     }
 }
@@ -46,6 +52,7 @@ impl DataPlane for Fake {
                 *at(&mut tables.limits, *id)? = *limit;
                 at(&mut tables.service_buckets, *id)?.set(0);
                 tables.limit_counts.get_mut().remove(id);
+                tables.source_buckets.get_mut().retain(|key, _| key.limit != *id);
             }
             Op::PutBackend { id, backend } => {
                 *at(&mut tables.backends, *id)? = *backend;
@@ -55,9 +62,21 @@ impl DataPlane for Fake {
             Op::RemoveBackend { id } => *at(&mut tables.backends, *id)? = Backend::default(),
             Op::WriteTable { table, slots } => {
                 ensure!(table.len as usize == slots.len(), "{} slots for a table of {}", slots.len(), table.len);
-                for (index, backend) in (table.base..).zip(slots.iter()) {
-                    *at(&mut tables.slots, index)? = Slot::settled(*backend);
+                for (index, slot) in (table.base..).zip(slots.iter()) {
+                    *at(&mut tables.slots, index)? = *slot;
                 }
+            }
+            Op::WriteSlots { table, slots } => {
+                for (number, slot) in slots.iter() {
+                    *at(&mut tables.slots, table.base + number)? = *slot;
+                }
+            }
+            Op::SetLimits { service, limits } => at(&mut tables.services, *service)?.limits = *limits,
+            Op::PutOrder { key, order } => {
+                self.orders.insert(*key, *order);
+            }
+            Op::RemoveOrder { key } => {
+                self.orders.remove(key);
             }
             Op::PutService { id, head } => {
                 *at(&mut tables.services, *id)? = *head;
@@ -82,6 +101,57 @@ impl DataPlane for Fake {
             Op::PutDevice { .. } | Op::RemoveDevice { .. } => {}
         }
         Ok(())
+    }
+
+    fn dump(&self) -> Result<Dump> {
+        let tables = &self.tables;
+        Ok(Dump {
+            vips: tables.vips.clone(),
+            services: present(tables.services.iter().copied()),
+            backends: present(tables.backends.iter().copied()),
+            endpoints: tables.endpoints.clone(),
+            devices: BTreeMap::new(),
+            limits: present(tables.limits.iter().copied()),
+            orders: self.orders.iter().map(|(key, order)| (*key, *order)).collect(),
+        })
+    }
+
+    fn slots(&self, table: Table) -> Result<Vec<Slot>> {
+        let (base, len) = (table.base as usize, table.len as usize);
+        let slots = self.tables.slots.get(base..base + len);
+        slots.map(<[Slot]>::to_vec).with_context(|| format!("no {len} slots from slot {base}"))
+    }
+
+    fn stamps(&self, service: u32, len: u32) -> Result<Vec<u32>> {
+        let stamps = self.tables.stamps.borrow();
+        Ok((0..len).map(|slot| stamps.get(&(service, slot)).copied().unwrap_or(0)).collect())
+    }
+
+    fn flows(&self) -> Result<Vec<(FlowKey, Flow)>> {
+        Ok(self.tables.flows.borrow().iter().map(|(key, flow)| (*key, *flow)).collect())
+    }
+
+    fn forget_flows(&mut self, flows: &[(FlowKey, Flow)]) -> Result<u64> {
+        let known = self.tables.flows.get_mut();
+        let before = known.len();
+        for (key, flow) in flows {
+            if known.get(key) == Some(flow) {
+                known.remove(key);
+            }
+        }
+        Ok((before - known.len()) as u64)
+    }
+
+    fn flow_count(&self) -> Result<FlowCount> {
+        Ok(self.tables.flow_counts.get())
+    }
+
+    fn take_census(&mut self) -> Result<Vec<FlowKey>> {
+        Ok(std::mem::take(self.tables.census.get_mut()).into_iter().collect())
+    }
+
+    fn now_s(&self) -> u32 {
+        self.tables.now_s()
     }
 
     fn service_traffic(&self, id: u32) -> Result<Traffic> {

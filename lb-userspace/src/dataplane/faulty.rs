@@ -2,9 +2,9 @@
 
 use anyhow::{Result, bail};
 use lb_common::Refusal;
-use lb_common::abi::{LimitCount, Traffic};
+use lb_common::abi::{Flow, FlowCount, FlowKey, LimitCount, Slot, Table, Traffic};
 
-use super::{DataPlane, Op};
+use super::{DataPlane, Dump, Op};
 
 /// Fails one operation in `one_in`, by a sequence that its seed decides.
 #[derive(Debug)]
@@ -19,6 +19,11 @@ impl<P> Faulty<P> {
     /// A data plane whose operations fail once in `one_in` on average. 0 never fails.
     pub const fn new(inner: P, one_in: u64, seed: u64) -> Self {
         Self { inner, one_in, state: seed }
+    }
+
+    /// From now on one in `one_in` fails; none with 0.
+    pub const fn fail(&mut self, one_in: u64) {
+        self.one_in = one_in;
     }
 
     /// From now on nothing fails.
@@ -38,6 +43,41 @@ impl<P: DataPlane> DataPlane for Faulty<P> {
             bail!("injected fault: {op}");
         }
         self.inner.apply(op)
+    }
+
+    fn dump(&self) -> Result<Dump> {
+        self.inner.dump()
+    }
+
+    fn slots(&self, table: Table) -> Result<Vec<Slot>> {
+        self.inner.slots(table)
+    }
+
+    fn stamps(&self, service: u32, len: u32) -> Result<Vec<u32>> {
+        self.inner.stamps(service, len)
+    }
+
+    fn flows(&self) -> Result<Vec<(FlowKey, Flow)>> {
+        self.inner.flows()
+    }
+
+    fn forget_flows(&mut self, flows: &[(FlowKey, Flow)]) -> Result<u64> {
+        if self.fails() {
+            bail!("injected fault: forget {} flows", flows.len());
+        }
+        self.inner.forget_flows(flows)
+    }
+
+    fn flow_count(&self) -> Result<FlowCount> {
+        self.inner.flow_count()
+    }
+
+    fn take_census(&mut self) -> Result<Vec<FlowKey>> {
+        self.inner.take_census()
+    }
+
+    fn now_s(&self) -> u32 {
+        self.inner.now_s()
     }
 
     fn service_traffic(&self, id: u32) -> Result<Traffic> {

@@ -5,8 +5,13 @@ mod faulty;
 pub mod kernel;
 mod op;
 
+use std::collections::BTreeMap;
+
 use lb_common::Refusal;
-use lb_common::abi::{LimitCount, Traffic};
+use lb_common::abi::{
+    Backend, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Order, OrderKey, Service, Slot, Table, Traffic,
+    VipKey,
+};
 
 pub use fake::Fake;
 pub use faulty::Faulty;
@@ -27,10 +32,31 @@ pub struct Capacity {
     pub limits: u32,
     /// Sources that limits per source remember.
     pub sources: u32,
-    /// Flows that are remembered.
+    /// Flows of slots that hand over.
     pub flows: u32,
+    /// Flows whose replies are remembered.
+    pub replies: u32,
     /// Network devices.
     pub devices: u32,
+}
+
+/// Everything that a data plane holds, but for tables, flows and counters. What is all zeroes is not there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Dump {
+    /// Service ids by VIP.
+    pub vips: BTreeMap<VipKey, u32>,
+    /// Heads by id.
+    pub services: BTreeMap<u32, Service>,
+    /// Rows by id, also those whose version is odd.
+    pub backends: BTreeMap<u32, Backend>,
+    /// Where backends listen.
+    pub endpoints: BTreeMap<VipKey, Endpoint>,
+    /// `DeviceFlags` by device index.
+    pub devices: BTreeMap<u32, u32>,
+    /// Limits by id.
+    pub limits: BTreeMap<u32, Limit>,
+    /// Orders.
+    pub orders: Vec<(OrderKey, Order)>,
 }
 
 /// Where the packet path reads its tables.
@@ -38,6 +64,30 @@ pub trait DataPlane: Send {
     /// Carries out one operation. After an error the operation may be tried again; nothing half written is found by
     /// packets.
     fn apply(&mut self, op: &Op) -> anyhow::Result<()>;
+
+    /// Everything it holds, for a controller that begins.
+    fn dump(&self) -> anyhow::Result<Dump>;
+
+    /// The slots of a table.
+    fn slots(&self, table: Table) -> anyhow::Result<Vec<Slot>>;
+
+    /// The stamps of a service's `len` slots, in seconds of [`Self::now_s`].
+    fn stamps(&self, service: u32, len: u32) -> anyhow::Result<Vec<u32>>;
+
+    /// All remembered flows.
+    fn flows(&self) -> anyhow::Result<Vec<(FlowKey, Flow)>>;
+
+    /// Forgets flows that are still as they were read; says how many.
+    fn forget_flows(&mut self, flows: &[(FlowKey, Flow)]) -> anyhow::Result<u64>;
+
+    /// How the flow table was used.
+    fn flow_count(&self) -> anyhow::Result<FlowCount>;
+
+    /// Takes the flows out that a census has noted.
+    fn take_census(&mut self) -> anyhow::Result<Vec<FlowKey>>;
+
+    /// The packet path's clock, in seconds.
+    fn now_s(&self) -> u32;
 
     /// What a service carried.
     fn service_traffic(&self, id: u32) -> anyhow::Result<Traffic>;
@@ -50,4 +100,9 @@ pub trait DataPlane: Send {
 
     /// Packets that were not forwarded, for every reason in the order of [`Refusal::ALL`].
     fn refusals(&self) -> anyhow::Result<Vec<(Refusal, u64)>>;
+}
+
+/// The rows of an array that are not all zeroes, by index.
+fn present<T: Default + PartialEq>(rows: impl Iterator<Item = T>) -> BTreeMap<u32, T> {
+    (0..).zip(rows).filter(|(_, row)| *row != T::default()).collect()
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use lb_common::abi::{Backend, Endpoint, Limit, Service, Table, VipKey};
+use lb_common::abi::{Backend, Endpoint, Limit, MAX_LIMITS, Order, OrderKey, Service, Slot, Table, VipKey};
 
 use crate::address::show;
 
@@ -24,11 +24,11 @@ pub enum Op {
         /// The backend.
         backend: Backend,
     },
-    /// Another way out for a backend that packets find.
+    /// Another way out, or weight, for a backend that packets find.
     MoveBackend {
         /// Its id.
         id: u32,
-        /// The backend as it shall be; only the way out differs.
+        /// The backend as it shall be; only the way out and the weight differ.
         backend: Backend,
     },
     /// A backend that no table names any more.
@@ -40,8 +40,15 @@ pub enum Op {
     WriteTable {
         /// The place.
         table: Table,
-        /// The backend id of each slot.
-        slots: Arc<[u32]>,
+        /// Its slots.
+        slots: Arc<[Slot]>,
+    },
+    /// Single slots of a table that packets find, each by one store.
+    WriteSlots {
+        /// The table.
+        table: Table,
+        /// Slots by their number in it.
+        slots: Arc<[(u32, Slot)]>,
     },
     /// A new service's head, with counters at zero.
     PutService {
@@ -63,6 +70,13 @@ pub enum Op {
         service: u32,
         /// `ServiceFlags`.
         flags: u32,
+    },
+    /// Other limits for a service that packets find, each by one store.
+    SetLimits {
+        /// Its id.
+        service: u32,
+        /// `Service::limits`.
+        limits: [u32; MAX_LIMITS],
     },
     /// A service that no packet finds any more.
     RemoveService {
@@ -105,6 +119,18 @@ pub enum Op {
         /// Its index.
         ifindex: u32,
     },
+    /// What a person ordered of a backend.
+    PutOrder {
+        /// Which.
+        key: OrderKey,
+        /// What.
+        order: Order,
+    },
+    /// An order that is void.
+    RemoveOrder {
+        /// Whose.
+        key: OrderKey,
+    },
 }
 
 impl fmt::Display for Op {
@@ -116,10 +142,15 @@ impl fmt::Display for Op {
                 write!(f, "put backend {id} at {}", show(backend.address, backend.port.to_ne_bytes()))
             }
             Self::MoveBackend { id, backend } => {
-                write!(f, "move backend {id} to device {} (delivery {})", backend.ifindex, backend.delivery)
+                let Backend { ifindex, delivery, weight, .. } = backend;
+                write!(f, "change backend {id}: device {ifindex}, delivery {delivery}, weight {weight}/4096")
             }
             Self::RemoveBackend { id } => write!(f, "remove backend {id}"),
             Self::WriteTable { table, slots } => write!(f, "write {} slots from slot {}", slots.len(), table.base),
+            Self::WriteSlots { table, slots } => {
+                write!(f, "change {} slots of the table from slot {}", slots.len(), table.base)
+            }
+            Self::SetLimits { service, limits } => write!(f, "set limits {limits:?} for service {service}"),
             Self::PutService { id, .. } => write!(f, "put service {id}"),
             Self::Publish { service, table } => {
                 write!(f, "publish the {} slots from slot {} for service {service}", table.len, table.base)
@@ -142,6 +173,12 @@ impl fmt::Display for Op {
             }
             Self::PutDevice { ifindex, flags } => write!(f, "put device {ifindex} with flags {flags:#x}"),
             Self::RemoveDevice { ifindex } => write!(f, "remove device {ifindex}"),
+            Self::PutOrder { key, order } => {
+                write!(f, "keep order {:#x} for {}", order.flags, show(key.listens.address, key.listens.port_bytes()))
+            }
+            Self::RemoveOrder { key } => {
+                write!(f, "drop the order for {}", show(key.listens.address, key.listens.port_bytes()))
+            }
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What the doctor looks at.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use crate::config::{Config, Mode};
+use crate::config::{Config, DEFAULT_STATE, Mode};
+use crate::dataplane::kernel::pins::Found;
 
 /// What Weir is to do on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,15 +15,19 @@ pub struct Wanted {
     pub ipv4: Option<bool>,
     /// There are IPv6 VIPs; `None` when that is not known.
     pub ipv6: Option<bool>,
+    /// Where everything is pinned.
+    pub state: PathBuf,
 }
 
 impl Wanted {
     /// What a configuration wants.
     pub fn of(config: Option<&Config>) -> Self {
-        let Some(config) = config else { return Self { interfaces: None, ipv4: None, ipv6: None } };
+        let Some(config) = config else {
+            return Self { interfaces: None, ipv4: None, ipv6: None, state: DEFAULT_STATE.into() };
+        };
         let any = |ipv4| Some(config.services.iter().any(|service| service.vip.address.is_ipv4() == ipv4));
         let interfaces = config.interfaces.iter().map(|interface| (interface.name.clone(), interface.mode)).collect();
-        Self { interfaces: Some(interfaces), ipv4: any(true), ipv6: any(false) }
+        Self { interfaces: Some(interfaces), ipv4: any(true), ipv6: any(false), state: config.weir.state.clone() }
     }
 }
 
@@ -46,6 +52,8 @@ pub struct Facts {
     pub forwarding_ipv6: Option<u8>,
     /// `net.ipv4.conf.all.rp_filter`.
     pub rp_filter_all: Option<u8>,
+    /// What is pinned.
+    pub state: Found,
     /// Why devices could not be listed, if they could not.
     pub netlink_error: Option<String>,
     /// The names of all devices.

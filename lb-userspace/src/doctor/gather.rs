@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::facts::{DeviceFacts, Facts, InterfaceFacts, Program, Wanted};
 use crate::config::Mode;
+use crate::dataplane::kernel::pins;
 use crate::netlink::generic::Family;
 use crate::netlink::link::{self, Link};
 use crate::netlink::netdev::XDP_NDO_XMIT;
@@ -27,6 +28,7 @@ pub fn gather(wanted: &Wanted) -> Facts {
         forwarding_ipv4: sysctl("ipv4/ip_forward"),
         forwarding_ipv6: sysctl("ipv6/conf/all/forwarding"),
         rp_filter_all: sysctl("ipv4/conf/all/rp_filter"),
+        state: pins::look(&wanted.state),
         netlink_error: None,
         devices: BTreeSet::new(),
         deaf_veths: BTreeSet::new(),

@@ -1,7 +1,7 @@
 //! Judging the host.
 
 use super::facts::Facts;
-use super::{Finding, Level};
+use super::{Finding, Level, state};
 
 /// The oldest Linux that Weir is made for: XDP, tcx links, and drivers that say what they can do.
 const OLDEST: (u32, u32) = (6, 6);
@@ -20,6 +20,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![kernel(facts), btf(facts), privileges(facts), jit(facts)];
     findings.extend(forwarding_ipv4(facts));
     findings.extend(forwarding_ipv6(facts));
+    findings.push(state::finding(facts));
     findings.extend(
         facts.netlink_error.as_ref().map(|error| {
             Finding::bad("netlink", format!("the devices could not be listed: {error}"), "run it as root")

@@ -7,6 +7,7 @@ mod facts;
 mod gather;
 mod host;
 mod interface;
+mod state;
 
 use serde::Serialize;
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Mode;
+use crate::dataplane::kernel::pins::Found;
 
 fn device() -> DeviceFacts {
     DeviceFacts {
@@ -23,7 +24,7 @@ fn device() -> DeviceFacts {
 fn healthy() -> Facts {
     let interface = InterfaceFacts { name: "eth0".into(), mode: Mode::Auto, device: Some(device()) };
     Facts {
-        wanted: Wanted { interfaces: None, ipv4: Some(true), ipv6: Some(true) },
+        wanted: Wanted { interfaces: None, ipv4: Some(true), ipv6: Some(true), state: "/sys/fs/bpf/weir".into() },
         release: Some("6.18.44-cloud".into()),
         btf: true,
         capabilities: Some((1 << 12) | (1 << 38) | (1 << 39)),
@@ -32,6 +33,7 @@ fn healthy() -> Facts {
         forwarding_ipv4: Some(1),
         forwarding_ipv6: Some(1),
         rp_filter_all: Some(0),
+        state: Found::Nothing,
         netlink_error: None,
         devices: ["lo".to_owned(), "eth0".to_owned()].into(),
         deaf_veths: [].into(),
@@ -180,6 +182,23 @@ fn vlans_and_veths() {
     many(&mut facts);
     let finding = findings(&facts).into_iter().find(|finding| finding.check == "veth-gro").unwrap();
     assert!(finding.found.contains("veth4 and 4 more"), "{}", finding.found);
+}
+
+#[test]
+fn what_is_pinned() {
+    let refused = |facts: &mut Facts| facts.state = Found::Refused("found sysfs, mount -t bpf".into());
+    one(&ails(refused), "state", Level::Bad, "does not start");
+    let pinned = |version| {
+        move |facts: &mut Facts| {
+            facts.state = Found::Pinned { version, maps: 19, links: 4, holder: Some(7) };
+        }
+    };
+    assert_eq!(ails(pinned(lb_common::abi::VERSION)), []);
+    one(&ails(pinned(99)), "state", Level::Bad, "weir detach --state /sys/fs/bpf/weir");
+    let mut facts = healthy();
+    pinned(99)(&mut facts);
+    let finding = findings(&facts).into_iter().find(|finding| finding.check == "state").unwrap();
+    assert!(finding.found.contains("version 99") && finding.found.contains("process 7"), "{}", finding.found);
 }
 
 #[test]

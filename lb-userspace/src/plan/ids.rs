@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 /// reads an old table must not find another backend behind an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ids {
+    first: u32,
     capacity: u32,
     next: u32,
     used: BTreeSet<u32>,
@@ -14,15 +15,20 @@ pub(super) struct Ids {
 impl Ids {
     /// Ids from 0 to below `capacity`, all free.
     pub(super) const fn new(capacity: u32) -> Self {
-        Self { capacity, next: 0, used: BTreeSet::new() }
+        Self::from(0, capacity)
+    }
+
+    /// Ids from `first` to below `capacity`, all free.
+    pub(super) const fn from(first: u32, capacity: u32) -> Self {
+        Self { first, capacity, next: first, used: BTreeSet::new() }
     }
 
     /// Takes a free id; `None` when there is none.
     pub(super) fn take(&mut self) -> Option<u32> {
-        if self.used.len() >= self.capacity as usize {
+        if self.used.len() >= self.capacity.saturating_sub(self.first) as usize {
             return None;
         }
-        let id = (self.next..self.capacity).chain(0..self.next).find(|id| !self.used.contains(id))?;
+        let id = (self.next..self.capacity).chain(self.first..self.next).find(|id| !self.used.contains(id))?;
         self.hold(id);
         Some(id)
     }
@@ -30,7 +36,7 @@ impl Ids {
     /// Notes that an id is in use.
     pub(super) fn hold(&mut self, id: u32) {
         self.used.insert(id);
-        self.next = if id + 1 >= self.capacity { 0 } else { id + 1 };
+        self.next = if id + 1 >= self.capacity { self.first } else { id + 1 };
     }
 
     /// Gives an id back.

@@ -3,8 +3,16 @@
 //! Leaves first: backends, then the table, then what points at it; removal goes the other way. A plan that stops
 //! half-way leaves a data plane in which every packet finds either the old or the new, and the books say how far it
 //! came: the next plan goes on from there.
+//!
+//! A slot whose backend changes begins to hand over ([`retarget`]). A backend that is not desired any more is removed
+//! by a later plan: when no slot names it and no remembered flow goes to it.
 
+mod adopt;
+mod aim;
 mod ids;
+mod leaving;
+mod preview;
+mod retarget;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -14,45 +22,73 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use lb_common::abi::{Backend, Endpoint, MAX_LIMITS, Service, ServiceFlags, VipKey};
+use lb_common::abi::{Backend, Endpoint, FLOW_LIMIT, MAX_LIMITS, Service, ServiceFlags, Slot, Table, VipKey};
 
-pub use state::{BackendState, ServiceState, State, Step};
+pub use adopt::{Adopted, adopt};
+pub use preview::{Preview, PreviewedBackend, PreviewedService, of_steps, preview, weight_of};
+pub use retarget::{begins, retarget};
+pub use state::{BackendState, LimitState, ServiceState, SlotCount, State, Step};
 
 use crate::address::{key, vip_key};
 use crate::dataplane::Op;
 use crate::desired::{Desired, DesiredService, Way};
-use crate::maglev;
 use crate::vip::Vip;
+use aim::Aim;
+use leaving::Leaving;
 use state::Entry;
+
+/// Reads the slots of a table that the data plane holds.
+pub type ReadSlots<'a> = &'a dyn Fn(Table) -> Result<Vec<Slot>>;
 
 /// The steps from what the data plane holds to what it shall hold; empty when it holds just that.
 ///
 /// # Errors
-/// When a map is too small for what is desired. Nothing has been changed then.
-pub fn plan(desired: &Desired, state: &State) -> Result<Vec<Step>> {
-    let mut planner = Planner { after: state.clone(), steps: Vec::new() };
+/// When a map is too small for what is desired, or a table cannot be read. Nothing has been changed then.
+pub fn plan(desired: &Desired, state: &State, slots: ReadSlots<'_>) -> Result<Vec<Step>> {
+    let leaving = Leaving::of(desired, state);
+    let mut planner = Planner { after: state.clone(), steps: Vec::new(), slots };
     planner.devices(&desired.devices);
-    for (vip, service) in &desired.services {
-        planner.backends(vip, service)?;
+    if let Some(limit) = desired.flow_limit.filter(|limit| state.flow_limit != Some(*limit)) {
+        planner.step(Op::PutLimit { id: FLOW_LIMIT, limit }, Entry::FlowLimit(limit));
     }
-    let endpoints = planner.endpoints(desired);
+    for (vip, service) in &desired.services {
+        if !leaving.services.contains(vip) {
+            planner.backends(vip, service, &leaving)?;
+        }
+    }
+    let endpoints = planner.endpoints(&leaving);
     let sharing = sharing(&endpoints);
-    // A service remembers its flows from before a reply asks for them until no packet goes to a shared backend.
-    planner.remember_flows(&sharing, true);
+    // A service remembers its replies from before one asks for them until no packet goes to a shared backend.
+    planner.remember_replies(&sharing, true);
     planner.put_endpoints(&endpoints);
     for (vip, service) in &desired.services {
-        planner.table(vip, service)?;
-        planner.publish(vip);
+        if !leaving.services.contains(vip) {
+            planner.limits(vip, service)?;
+            planner.table(vip, service)?;
+            planner.publish(vip);
+        }
     }
-    planner.remember_flows(&sharing, false);
-    planner.remove(desired, &endpoints);
+    planner.remember_replies(&sharing, false);
+    planner.remove(&leaving, &endpoints);
     Ok(planner.steps)
 }
 
+/// The steps that change single slots of a service's table, given the table as it is.
+pub fn settle(vip: &Vip, service: &ServiceState, table: &mut [Slot], changes: Vec<(u32, Slot)>) -> Step {
+    for &(number, slot) in &changes {
+        if let Some(place) = table.get_mut(number as usize) {
+            *place = slot;
+        }
+    }
+    let op = Op::WriteSlots { table: Table::unpack(service.head.table), slots: changes.into() };
+    Step { op, entry: Entry::Slots { vip: *vip, slots: SlotCount::of(table) } }
+}
+
 /// Plans on books that are already as they will be.
-struct Planner {
+struct Planner<'a> {
     after: State,
     steps: Vec<Step>,
+    slots: ReadSlots<'a>,
 }
 
 /// A backend's endpoint, and every service it serves.
@@ -61,7 +97,7 @@ struct Shared {
     services: BTreeSet<Vip>,
 }
 
-impl Planner {
+impl Planner<'_> {
     fn step(&mut self, op: Op, entry: Entry) {
         let step = Step { op, entry };
         self.after.record(&step);
@@ -82,44 +118,51 @@ impl Planner {
     }
 
     /// The service's head, and its backends' rows.
-    fn backends(&mut self, vip: &Vip, desired: &DesiredService) -> Result<()> {
+    fn backends(&mut self, vip: &Vip, desired: &DesiredService, leaving: &Leaving) -> Result<()> {
         if !self.after.services.contains_key(vip) {
             self.service(vip, desired)?;
         }
         let Some(service) = self.after.services.get(vip).cloned() else { return Ok(()) };
-        for (key, backend) in &desired.backends {
-            let row = row(key.listens, service.id, &backend.way);
-            let (id, op) = match service.backends.get(key) {
+        for (listens, backend) in &desired.backends {
+            if leaving.backends.contains(&(*vip, *listens)) {
+                continue;
+            }
+            let row = row(*listens, service.id, &backend.way);
+            let (id, op, row) = match service.backends.get(listens) {
                 None => {
-                    let id = self.after.backend_ids.take().context("the map of backends is full")?;
-                    (id, Op::PutBackend { id, backend: row })
+                    let id = self.after.backend_ids.take().context(
+                        "the map of backends is full of those that serve and those that drain; raise `max_backends` \
+                         under [weir] and start anew",
+                    )?;
+                    (id, Op::PutBackend { id, backend: row }, row)
                 }
-                Some(known) if known.row != row => (known.id, Op::MoveBackend { id: known.id, backend: row }),
-                Some(_) => continue,
+                Some(known) => {
+                    // The weight follows the table.
+                    let row = Backend { weight: known.row.weight, ..row };
+                    if known.row == row {
+                        continue;
+                    }
+                    (known.id, Op::MoveBackend { id: known.id, backend: row }, row)
+                }
             };
-            self.step(op, Entry::Backend(*vip, key.clone(), BackendState { id, row }));
+            self.step(op, Entry::Backend(*vip, *listens, BackendState { id, name: backend.id.clone(), row }));
         }
         Ok(())
     }
 
     fn service(&mut self, vip: &Vip, desired: &DesiredService) -> Result<()> {
-        let id = self.after.service_ids.take().context("the map of services is full")?;
-        let mut head = Service { vip: vip_key(vip), seed: desired.seed, ..Service::default() };
-        let mut limits = Vec::new();
-        for (&limit, place) in desired.limits.iter().zip(&mut head.limits) {
-            let id = self.after.limit_ids.take().context("the map of limits is full")?;
-            *place = id + 1;
-            limits.push(id);
-            self.step(Op::PutLimit { id, limit }, Entry::Nothing);
-        }
-        debug_assert!(desired.limits.len() <= MAX_LIMITS);
+        let id = self.after.service_ids.take().context(
+            "the map of services is full of those that serve and those whose last connections go on; raise \
+             `max_services` under [weir] and start anew",
+        )?;
+        let head = Service { vip: vip_key(vip), seed: desired.seed, ..Service::default() };
+        let (limits, head) = self.make_limits(desired, &[], head)?;
         let state = ServiceState {
             name: desired.name.clone(),
             id,
             head,
             limits,
             backends: BTreeMap::new(),
-            built: BTreeMap::new(),
             slots: BTreeMap::new(),
             published: false,
         };
@@ -127,16 +170,54 @@ impl Planner {
         Ok(())
     }
 
-    /// Where backends listen that are desired, and whom they serve. The endpoint of several services stays with the
-    /// one it was known for, or else goes to the first.
-    fn endpoints(&self, desired: &Desired) -> BTreeMap<VipKey, Shared> {
+    /// The limits of a service that is there, when they are others than they were.
+    fn limits(&mut self, vip: &Vip, desired: &DesiredService) -> Result<()> {
+        let Some(service) = self.after.services.get(vip).cloned() else { return Ok(()) };
+        if service.limits.iter().map(|known| known.limit).eq(desired.limits.iter().copied()) {
+            return Ok(());
+        }
+        let (limits, head) = self.make_limits(desired, &service.limits, service.head)?;
+        let op = Op::SetLimits { service: service.id, limits: head.limits };
+        self.step(op, Entry::Limits(*vip, head.limits, limits));
+        Ok(())
+    }
+
+    /// Makes the limits that are desired; those that are there already keep their buckets.
+    fn make_limits(
+        &mut self,
+        desired: &DesiredService,
+        known: &[LimitState],
+        mut head: Service,
+    ) -> Result<(Vec<LimitState>, Service)> {
+        debug_assert!(desired.limits.len() <= MAX_LIMITS);
+        let mut known = known.to_vec();
+        let mut limits = Vec::new();
+        head.limits = [0; MAX_LIMITS];
+        for (&limit, place) in desired.limits.iter().zip(&mut head.limits) {
+            let id = if let Some(same) = known.iter().position(|known| known.limit == limit) {
+                known.remove(same).id
+            } else {
+                let id = self.after.limit_ids.take().context("the map of limits is full")?;
+                self.step(Op::PutLimit { id, limit }, Entry::Nothing);
+                id
+            };
+            *place = id + 1;
+            limits.push(LimitState { id, limit });
+        }
+        Ok((limits, head))
+    }
+
+    /// Where backends listen, and whom they serve. The endpoint of several services stays with the one it was known
+    /// for, or else goes to the first.
+    fn endpoints(&self, leaving: &Leaving) -> BTreeMap<VipKey, Shared> {
         let mut endpoints: BTreeMap<VipKey, Shared> = BTreeMap::new();
-        for (vip, service) in &desired.services {
-            let Some(state) = self.after.services.get(vip) else { continue };
-            for backend_key in service.backends.keys() {
-                let Some(backend) = state.backends.get(backend_key) else { continue };
-                let listens = key(backend_key.listens.ip(), backend_key.listens.port(), vip.protocol);
-                let endpoint = Endpoint { service: state.id, backend: backend.id };
+        for (vip, service) in &self.after.services {
+            for (at, backend) in &service.backends {
+                if leaving.backends.contains(&(*vip, *at)) {
+                    continue;
+                }
+                let listens = key(at.ip(), at.port(), vip.protocol);
+                let endpoint = Endpoint { service: service.id, backend: backend.id };
                 let stays = self.after.endpoints.get(&listens) == Some(&endpoint);
                 let shared = endpoints.entry(listens).or_insert_with(|| Shared { endpoint, services: BTreeSet::new() });
                 shared.services.insert(*vip);
@@ -149,8 +230,8 @@ impl Planner {
     }
 
     /// Has the services that share backends remember their flows; or, with `on` false, the others not.
-    fn remember_flows(&mut self, sharing: &BTreeSet<Vip>, on: bool) {
-        let flags = if on { ServiceFlags::REMEMBER_FLOWS } else { 0 };
+    fn remember_replies(&mut self, sharing: &BTreeSet<Vip>, on: bool) {
+        let flags = if on { ServiceFlags::REMEMBER_REPLIES } else { 0 };
         let changed: Vec<(Vip, u32)> = self
             .after
             .services
@@ -174,35 +255,45 @@ impl Planner {
 
     /// The Maglev table, when the set of backends or a weight is another one than it was built for.
     fn table(&mut self, vip: &Vip, desired: &DesiredService) -> Result<()> {
-        let Some(service) = self.after.services.get(vip) else { return Ok(()) };
-        let entries: Vec<maglev::Entry> = desired
-            .backends
-            .iter()
-            .filter_map(|(key, backend)| {
-                let id = service.backends.get(key)?.id;
-                Some(maglev::Entry { id, listens: (key.listens.ip(), key.listens.port()), weight: backend.weight })
-            })
-            .collect();
-        let wanted: BTreeMap<u32, u16> = entries.iter().map(|entry| (entry.id, entry.weight)).collect();
-        if wanted == service.built {
+        let Some(service) = self.after.services.get(vip).cloned() else { return Ok(()) };
+        let aim = Aim::of(&service, desired);
+        let size = self.after.table_size;
+        if aim.is_met(&service) {
+            // Nobody is named any more: the last connection of the last backend has ended.
+            if service.head.table != 0 && service.slots.is_empty() {
+                self.publish_table(vip, &service, self.after.table(0, 0), &[], Arc::default());
+            }
             return Ok(());
         }
-        let id = service.id;
-        let slots: Arc<[u32]> = maglev::build(&entries, self.after.table_size).into();
-        let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
-        for &slot in slots.iter() {
-            *counts.entry(slot).or_default() += 1;
+        let before = (self.slots)(Table::unpack(service.head.table))?;
+        let after = aim.slots(vip, &before, size);
+        if after != before {
+            let begun = (0_u32..).zip(before.iter().zip(&after)).filter(|(_, (b, a))| begins(**b, **a));
+            let begun: Arc<[u32]> = begun.map(|(number, _)| number).collect();
+            let table = if after.iter().all(|slot| *slot == Slot::settled(Slot::NOBODY)) {
+                self.after.table(0, 0)
+            } else {
+                let place = self.after.table_ids.take().context("there is no room for another table")?;
+                let table = self.after.table(place, size);
+                self.step(Op::WriteTable { table, slots: after.as_slice().into() }, Entry::Nothing);
+                table
+            };
+            self.publish_table(vip, &service, table, &after, begun);
         }
-        let table = if slots.is_empty() {
-            self.after.table(0, 0)
-        } else {
-            let place = self.after.table_ids.take().context("there is no room for another table")?;
-            let table = self.after.table(place, self.after.table_size);
-            self.step(Op::WriteTable { table, slots }, Entry::Nothing);
-            table
-        };
-        self.step(Op::Publish { service: id, table }, Entry::Table { vip: *vip, table, built: wanted, slots: counts });
+        for (listens, backend) in &service.backends {
+            let weight = aim.shares.get(&backend.id).copied().unwrap_or(0);
+            if backend.row.weight != weight {
+                let row = Backend { weight, ..backend.row };
+                let op = Op::MoveBackend { id: backend.id, backend: row };
+                self.step(op, Entry::Backend(*vip, *listens, BackendState { row, ..backend.clone() }));
+            }
+        }
         Ok(())
+    }
+
+    fn publish_table(&mut self, vip: &Vip, service: &ServiceState, table: Table, slots: &[Slot], begun: Arc<[u32]>) {
+        let slots = if table.len == 0 { BTreeMap::new() } else { SlotCount::of(slots) };
+        self.step(Op::Publish { service: service.id, table }, Entry::Table { vip: *vip, table, slots, begun });
     }
 
     fn publish(&mut self, vip: &Vip) {
@@ -213,12 +304,10 @@ impl Planner {
         }
     }
 
-    /// What is not desired any more: first what finds it, then itself.
-    fn remove(&mut self, desired: &Desired, endpoints: &BTreeMap<VipKey, Shared>) {
-        let services: Vec<(Vip, ServiceState)> =
-            self.after.services.iter().map(|(vip, service)| (*vip, service.clone())).collect();
-        for (vip, service) in &services {
-            if !desired.services.contains_key(vip) && service.published {
+    /// What nobody needs any more: first what finds it, then itself.
+    fn remove(&mut self, leaving: &Leaving, endpoints: &BTreeMap<VipKey, Shared>) {
+        for vip in &leaving.services {
+            if self.after.services.get(vip).is_some_and(|service| service.published) {
                 self.step(Op::RemoveVip { vip: vip_key(vip) }, Entry::Published(*vip, false));
             }
         }
@@ -227,15 +316,15 @@ impl Planner {
         for listens in forgotten {
             self.step(Op::RemoveEndpoint { listens }, Entry::Endpoint(listens, None));
         }
-        for (vip, service) in services {
-            let wanted = desired.services.get(&vip);
-            for (key, backend) in &service.backends {
-                if wanted.is_none_or(|wanted| !wanted.backends.contains_key(key)) {
-                    self.step(Op::RemoveBackend { id: backend.id }, Entry::NoBackend(vip, key.clone()));
-                }
+        for (vip, listens) in &leaving.backends {
+            let known = self.after.services.get(vip).and_then(|service| service.backends.get(listens));
+            if let Some(id) = known.map(|backend| backend.id) {
+                self.step(Op::RemoveBackend { id }, Entry::NoBackend(*vip, *listens));
             }
-            if wanted.is_none() {
-                self.step(Op::RemoveService { id: service.id }, Entry::NoService(vip));
+        }
+        for vip in &leaving.services {
+            if let Some(id) = self.after.services.get(vip).map(|service| service.id) {
+                self.step(Op::RemoveService { id }, Entry::NoService(*vip));
             }
         }
     }
@@ -259,6 +348,7 @@ fn row(listens: SocketAddr, service: u32, way: &Way) -> Backend {
         mac_source: way.mac_source,
         service,
         version: 0,
-        pad: [0; 3],
+        weight: 0,
+        pad: [0; 2],
     }
 }

@@ -1,12 +1,14 @@
 //! What the data plane holds, as far as the controller knows: changed only after a write succeeded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use lb_common::abi::{Backend, Endpoint, Service, Table, VipKey};
+use lb_common::abi::{Backend, Endpoint, FLOW_LIMIT, Limit, MAX_LIMITS, Service, Slot, Table, VipKey};
 
 use super::ids::Ids;
 use crate::dataplane::{Capacity, Op};
-use crate::desired::BackendKey;
+use crate::desired::Desired;
 use crate::vip::Vip;
 
 /// The books of the data plane.
@@ -18,6 +20,13 @@ pub struct State {
     pub endpoints: BTreeMap<VipKey, Endpoint>,
     /// `DeviceFlags` by device index.
     pub devices: BTreeMap<u32, u32>,
+    /// What new entries of the flow table are held to.
+    pub flow_limit: Option<Limit>,
+    /// Backends, by id, that remembered flows may go to though no slot names them: all that slots have named since the
+    /// flow table was last read whole, and those that had flows then.
+    pub unswept: BTreeSet<u32>,
+    /// Slots that began to hand over and were not timed yet, by service.
+    pub begun: BTreeMap<Vip, BTreeSet<u32>>,
     pub(super) service_ids: Ids,
     pub(super) backend_ids: Ids,
     pub(super) limit_ids: Ids,
@@ -34,23 +43,64 @@ pub struct ServiceState {
     pub id: u32,
     /// Its head.
     pub head: Service,
-    /// The ids of its limits, in the order in which packets meet them.
-    pub limits: Vec<u32>,
-    /// Its backends.
-    pub backends: BTreeMap<BackendKey, BackendState>,
-    /// The weights that its table was built for, by backend id.
-    pub built: BTreeMap<u32, u16>,
-    /// How many slots each backend has, by id.
-    pub slots: BTreeMap<u32, u32>,
+    /// Its limits, in the order in which packets meet them.
+    pub limits: Vec<LimitState>,
+    /// Its backends. The weight in a row is the one that the table was built with.
+    pub backends: BTreeMap<SocketAddr, BackendState>,
+    /// How many slots name each backend, by id.
+    pub slots: BTreeMap<u32, SlotCount>,
     /// Whether packets find it.
     pub published: bool,
 }
 
-/// A backend in the data plane.
+impl ServiceState {
+    /// How many of its slots hand over.
+    pub fn moving(&self) -> u32 {
+        self.slots.values().map(|count| count.old).sum()
+    }
+}
+
+/// A limit in the data plane.
 #[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LimitState {
+    /// Its id.
+    pub id: u32,
+    /// What the map holds.
+    pub limit: Limit,
+}
+
+/// How many slots name a backend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SlotCount {
+    /// As the one that takes new flows.
+    pub current: u32,
+    /// As the one that they hand over from.
+    pub old: u32,
+}
+
+impl SlotCount {
+    /// The counts of all backends that slots name.
+    pub fn of(slots: &[Slot]) -> BTreeMap<u32, Self> {
+        let mut counts: BTreeMap<u32, Self> = BTreeMap::new();
+        for slot in slots {
+            if slot.current() != Slot::NOBODY {
+                counts.entry(slot.current()).or_default().current += 1;
+            }
+            if let Some(old) = slot.old() {
+                counts.entry(old).or_default().old += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// A backend in the data plane.
+#[derive(Debug, Clone, PartialEq)]
 pub struct BackendState {
     /// Its id.
     pub id: u32,
+    /// What the registry calls it.
+    pub name: String,
     /// What the map holds.
     pub row: Backend,
 }
@@ -74,11 +124,17 @@ pub(super) enum Entry {
     /// The service is gone.
     NoService(Vip),
     /// The backend is there, or changed.
-    Backend(Vip, BackendKey, BackendState),
+    Backend(Vip, SocketAddr, BackendState),
     /// The backend is gone.
-    NoBackend(Vip, BackendKey),
-    /// The service has another table, built for these weights and giving these slots, by backend id.
-    Table { vip: Vip, table: Table, built: BTreeMap<u32, u16>, slots: BTreeMap<u32, u32> },
+    NoBackend(Vip, SocketAddr),
+    /// The service has another table, whose slots name these backends; some slots begin to hand over.
+    Table { vip: Vip, table: Table, slots: BTreeMap<u32, SlotCount>, begun: Arc<[u32]> },
+    /// Slots of its table were changed, which now name these backends.
+    Slots { vip: Vip, slots: BTreeMap<u32, SlotCount> },
+    /// The service has these limits.
+    Limits(Vip, [u32; MAX_LIMITS], Vec<LimitState>),
+    /// New entries of the flow table are held to this.
+    FlowLimit(Limit),
     /// The service has other flags.
     Flags(Vip, u32),
     /// Packets find the service, or do not.
@@ -96,9 +152,13 @@ impl State {
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             devices: BTreeMap::new(),
+            flow_limit: None,
+            unswept: BTreeSet::new(),
+            begun: BTreeMap::new(),
             service_ids: Ids::new(capacity.services),
             backend_ids: Ids::new(capacity.backends),
-            limit_ids: Ids::new(capacity.limits),
+            // The first one is not for services.
+            limit_ids: Ids::from(FLOW_LIMIT + 1, capacity.limits),
             table_ids: Ids::new(capacity.tables),
             table_size: capacity.table_size,
         }
@@ -116,14 +176,27 @@ impl State {
         }
     }
 
+    /// Takes over what services and backends are called: the maps know no names.
+    pub fn rename(&mut self, desired: &Desired) {
+        for (vip, service) in &mut self.services {
+            let Some(wanted) = desired.services.get(vip) else { continue };
+            service.name.clone_from(&wanted.name);
+            for (listens, backend) in &mut service.backends {
+                if let Some(wanted) = wanted.backends.get(listens) {
+                    backend.name.clone_from(&wanted.id);
+                }
+            }
+        }
+    }
+
     /// Enters into the books what a step did.
     pub fn record(&mut self, step: &Step) {
         match step.entry.clone() {
             Entry::Nothing => {}
             Entry::Service(vip, service) => {
                 self.service_ids.hold(service.id);
-                for &limit in &service.limits {
-                    self.limit_ids.hold(limit);
+                for limit in &service.limits {
+                    self.limit_ids.hold(limit.id);
                 }
                 self.services.insert(vip, *service);
             }
@@ -132,9 +205,10 @@ impl State {
                     self.service_ids.free(service.id);
                     self.free_table(service.head.table);
                     for limit in service.limits {
-                        self.limit_ids.free(limit);
+                        self.limit_ids.free(limit.id);
                     }
                 }
+                self.begun.remove(&vip);
             }
             Entry::Backend(vip, key, backend) => {
                 self.backend_ids.hold(backend.id);
@@ -143,11 +217,13 @@ impl State {
             Entry::NoBackend(vip, key) => {
                 if let Some(Some(backend)) = self.of(&vip, |service| service.backends.remove(&key)) {
                     self.backend_ids.free(backend.id);
+                    self.unswept.remove(&backend.id);
                 }
             }
-            Entry::Table { vip, table, built, slots } => {
+            Entry::Table { vip, table, slots, begun } => {
+                self.named(&vip);
+                self.begun.entry(vip).or_default().extend(begun.iter());
                 if let Some(old) = self.of(&vip, |service| {
-                    service.built = built;
                     service.slots = slots;
                     std::mem::replace(&mut service.head.table, table.pack())
                 }) {
@@ -157,6 +233,25 @@ impl State {
                     self.table_ids.hold(table.base / self.table_size);
                 }
             }
+            Entry::Slots { vip, slots } => {
+                self.named(&vip);
+                self.of(&vip, |service| service.slots = slots);
+            }
+            Entry::Limits(vip, words, limits) => {
+                for limit in &limits {
+                    self.limit_ids.hold(limit.id);
+                }
+                let before = self.of(&vip, |service| {
+                    service.head.limits = words;
+                    std::mem::replace(&mut service.limits, limits.clone())
+                });
+                for limit in before.unwrap_or_default() {
+                    if !limits.iter().any(|kept| kept.id == limit.id) {
+                        self.limit_ids.free(limit.id);
+                    }
+                }
+            }
+            Entry::FlowLimit(limit) => self.flow_limit = Some(limit),
             Entry::Flags(vip, flags) => {
                 self.of(&vip, |service| service.head.flags = flags);
             }
@@ -175,6 +270,13 @@ impl State {
             Entry::Device(ifindex, None) => {
                 self.devices.remove(&ifindex);
             }
+        }
+    }
+
+    /// Notes whom a service's slots name, before they name others.
+    fn named(&mut self, vip: &Vip) {
+        if let Some(service) = self.services.get(vip) {
+            self.unswept.extend(service.slots.keys());
         }
     }
 

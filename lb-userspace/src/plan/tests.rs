@@ -1,6 +1,6 @@
 //! Plans against a fake data plane, and a faulty one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::Verdict;
@@ -8,8 +8,9 @@ use lb_common::abi::Service;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dataplane::{Capacity, DataPlane as _, Fake, Faulty};
-use crate::desired::{BackendKey, DesiredBackend};
+use crate::dataplane::{Capacity, DataPlane, Fake, Faulty};
+use crate::desired::DesiredBackend;
+use crate::handover::{Facts, Handover, Settled};
 use crate::vip::Protocol;
 
 const CAPACITY: Capacity = Capacity {
@@ -19,7 +20,8 @@ const CAPACITY: Capacity = Capacity {
     tables: 18,
     limits: 32,
     sources: 16,
-    flows: 16,
+    flows: 64,
+    replies: 16,
     devices: 16,
 };
 
@@ -27,10 +29,11 @@ fn vip(last: u8) -> Vip {
     Vip { address: IpAddr::from([192, 0, 2, last]), port: 80, protocol: Protocol::Tcp }
 }
 
-fn backend(last: u8, weight: u16) -> (BackendKey, DesiredBackend) {
+fn backend(last: u8, weight: u16) -> (SocketAddr, DesiredBackend) {
     let listens = SocketAddr::from(([10, 0, 0, last], 8080));
     let way = Way { delivery: lb_common::abi::Delivery::DEVICE, ifindex: 7, mtu: 1500, ..Way::STACK };
-    (BackendKey { listens, id: format!("b{last}") }, DesiredBackend { weight, zone: None, way })
+    let share = u32::from(weight) * Backend::WEIGHT_ONE;
+    (listens, DesiredBackend { id: format!("b{last}"), weight, share, lingers: false, zone: None, way })
 }
 
 /// VIPs by their last byte, each with backends by theirs and their weights.
@@ -40,19 +43,69 @@ fn desired(services: &[(u8, &[(u8, u16)])]) -> Desired {
         .map(|&(last, backends)| {
             let backends = backends.iter().map(|&(last, weight)| backend(last, weight)).collect();
             let seed = u64::from(last);
-            (vip(last), DesiredService { name: format!("s{last}"), seed, limits: Vec::new(), backends })
+            (vip(last), DesiredService { name: format!("s{last}"), seed, backends, ..DesiredService::default() })
         })
         .collect();
-    Desired { services, devices: BTreeMap::new() }
+    Desired { services, ..Desired::default() }
+}
+
+fn planned(plane: &impl DataPlane, state: &State, desired: &Desired) -> Vec<Step> {
+    plan(desired, state, &|table| plane.slots(table)).unwrap()
 }
 
 fn apply(plane: &mut Fake, state: &mut State, desired: &Desired) -> Vec<Step> {
-    let steps = plan(desired, state).unwrap();
+    let steps = planned(plane, state, desired);
     for step in &steps {
         plane.apply(&step.op).unwrap();
         state.record(step);
     }
     steps
+}
+
+/// How long a silent flow is believed here, in seconds.
+const IDLE_S: u32 = 5;
+
+/// Lets time pass, without any packet, until nothing moves and nothing is left that nobody wants.
+fn settle(plane: &mut Fake, state: &mut State, desired: &Desired) {
+    let mut handover = Handover::default();
+    for _ in 0..3 {
+        plane.tables.now_ns.set(plane.tables.now_ns.get() + u64::from(IDLE_S + 1) * 1_000_000_000);
+        handover.begin(std::mem::take(&mut state.begun), plane.now_s() - IDLE_S - 1);
+        let flows = plane.flows().unwrap();
+        let facts = Facts {
+            now_s: plane.now_s(),
+            idle_s: &|_| IDLE_S,
+            flows: &flows,
+            slots: &|table| plane.slots(table),
+            stamps: &|service, len| plane.stamps(service, len),
+            cut: &BTreeSet::new(),
+        };
+        let sweep = handover.sweep(&facts, state).unwrap();
+        plane.forget_flows(&sweep.ended).unwrap();
+        for Settled { vip, mut table, changes } in sweep.slots {
+            let step = super::settle(&vip, &state.services[&vip], &mut table, changes);
+            plane.apply(&step.op).unwrap();
+            state.record(&step);
+        }
+        plane.forget_flows(&sweep.settled).unwrap();
+        state.unswept = sweep.living;
+        apply(plane, state, &lingering(desired, state));
+    }
+}
+
+/// What is desired, and what is there that nobody wants any more, as [`crate::desired::merge`] has it.
+fn lingering(desired: &Desired, state: &State) -> Desired {
+    let mut desired = desired.clone();
+    for (vip, held) in &state.services {
+        let retires = || DesiredService { retires: true, ..DesiredService::default() };
+        let service = desired.services.entry(*vip).or_insert_with(retires);
+        for listens in held.backends.keys() {
+            let SocketAddr::V4(v4) = listens else { panic!("these tests speak IPv4") };
+            let (_, gone) = backend(v4.ip().octets()[3], 0);
+            service.backends.entry(*listens).or_insert(DesiredBackend { lingers: true, ..gone });
+        }
+    }
+    desired
 }
 
 /// A SYN from one of 200 clients to a VIP, and where it is sent.
@@ -77,14 +130,14 @@ fn send(plane: &Fake, vip: &Vip, client: u8) -> (Verdict, Option<IpAddr>) {
 fn check(plane: &Fake, desired: &Desired) {
     let tables = &plane.tables;
     assert_eq!(tables.vips.len(), desired.services.len());
-    let listening: BTreeSet<_> = desired.services.values().flat_map(|s| s.backends.keys().map(|k| k.listens)).collect();
+    let listening: BTreeSet<_> = desired.services.values().flat_map(|s| s.backends.keys().copied()).collect();
     assert_eq!(tables.endpoints.len(), listening.len());
-    let rows = tables.backends.iter().filter(|row| **row != Backend::default()).count();
+    let rows = tables.backends.iter().filter(|row| row.delivery != 0).count();
     assert_eq!(rows, desired.services.values().map(|s| s.backends.len()).sum::<usize>());
     assert_eq!(tables.services.iter().filter(|head| **head != Service::default()).count(), desired.services.len());
     for (vip, service) in &desired.services {
         let taking: BTreeSet<IpAddr> =
-            service.backends.iter().filter(|(_, b)| b.weight > 0).map(|(k, _)| k.listens.ip()).collect();
+            service.backends.iter().filter(|(_, b)| b.weight > 0).map(|(k, _)| k.ip()).collect();
         for client in 0..200 {
             let (verdict, to) = send(plane, vip, client);
             match to {
@@ -100,7 +153,7 @@ fn an_applied_plan_leaves_nothing_to_plan() {
     let (mut plane, mut state) = (Fake::new(CAPACITY), State::new(CAPACITY));
     let wanted = desired(&[(1, &[(1, 100), (2, 200)]), (2, &[(3, 1)]), (3, &[])]);
     assert!(!apply(&mut plane, &mut state, &wanted).is_empty());
-    assert_eq!(plan(&wanted, &state).unwrap(), []);
+    assert_eq!(planned(&plane, &state, &wanted), []);
     check(&plane, &wanted);
 }
 
@@ -123,20 +176,28 @@ fn backends_of_two_services_have_their_flows_remembered() {
     assert_eq!(flags(&state), [0, 0]);
     let before = state.endpoints.clone();
     apply(&mut plane, &mut state, &desired(&[(1, &[(1, 1), (2, 1)]), (2, &[(2, 1), (3, 1)])]));
-    assert_eq!(flags(&state), [ServiceFlags::REMEMBER_FLOWS; 2]);
+    assert_eq!(flags(&state), [ServiceFlags::REMEMBER_REPLIES; 2]);
     for (listens, endpoint) in &before {
         assert_eq!(state.endpoints.get(listens), Some(endpoint), "an endpoint stays with its first service");
     }
     // Flows are remembered for as long as packets go to a shared backend.
     let (flag, publish) =
         (|step: &Step| matches!(step.op, Op::SetFlags { .. }), |step: &Step| matches!(step.op, Op::Publish { .. }));
-    let steps = apply(&mut plane, &mut state, &desired(&[(1, &[(1, 1)]), (2, &[(2, 1), (3, 1)])]));
-    assert!(steps.iter().rposition(publish) < steps.iter().position(flag), "{steps:?}");
+    let one = desired(&[(1, &[(1, 1)]), (2, &[(2, 1), (3, 1)])]);
+    let steps = {
+        let wanted = lingering(&one, &state);
+        apply(&mut plane, &mut state, &wanted)
+    };
+    assert!(steps.iter().any(publish) && !steps.iter().any(flag), "it still has connections there: {steps:?}");
+    settle(&mut plane, &mut state, &one);
+    assert_eq!(flags(&state), [0, 0]);
     let steps = apply(&mut plane, &mut state, &desired(&[(1, &[(1, 1), (2, 1)]), (2, &[(2, 1), (3, 1)])]));
     assert!(steps.iter().rposition(flag) < steps.iter().position(publish), "{steps:?}");
     // The first service goes: what it shared is the other's alone, and known for it.
     let last = desired(&[(2, &[(2, 1), (3, 1)])]);
-    apply(&mut plane, &mut state, &last);
+    let wanted = lingering(&last, &state);
+    apply(&mut plane, &mut state, &wanted);
+    settle(&mut plane, &mut state, &last);
     assert_eq!(flags(&state), [0]);
     check(&plane, &last);
 }
@@ -144,8 +205,41 @@ fn backends_of_two_services_have_their_flows_remembered() {
 #[test]
 fn a_map_that_is_too_small_is_said_and_nothing_is_begun() {
     let state = State::new(Capacity { backends: 1, ..CAPACITY });
-    let error = plan(&desired(&[(1, &[(1, 1), (2, 1)])]), &state).unwrap_err();
+    let error = plan(&desired(&[(1, &[(1, 1), (2, 1)])]), &state, &|_| Ok(Vec::new())).unwrap_err();
     assert!(error.to_string().contains("backends"), "{error}");
+}
+
+#[test]
+fn a_row_whose_writer_was_killed_is_written_again() {
+    let (mut plane, mut state) = (Fake::new(CAPACITY), State::new(CAPACITY));
+    let wanted = desired(&[(1, &[(1, 100), (2, 200)])]);
+    apply(&mut plane, &mut state, &wanted);
+    let id = plane.tables.backends.iter().position(|row| row.delivery != 0).unwrap();
+    plane.tables.backends[id].version = 7;
+    let Adopted { state, repairs } = adopt(CAPACITY, &plane.dump().unwrap(), &|table| plane.slots(table)).unwrap();
+    assert_eq!(repairs, []);
+    let steps = planned(&plane, &state, &wanted);
+    let writes = |step: &Step| matches!(step.op, Op::MoveBackend { id: written, .. } if written as usize == id);
+    assert!(steps.len() == 1 && steps.iter().all(writes), "{steps:?}");
+}
+
+#[test]
+fn what_nobody_finds_is_taken_away() {
+    let (mut plane, mut state) = (Fake::new(CAPACITY), State::new(CAPACITY));
+    apply(&mut plane, &mut state, &desired(&[(1, &[(1, 100)])]));
+    let service = plane.tables.backends.iter().find(|row| row.delivery != 0).unwrap().service;
+    // A row, and a head, that a killed controller had just written.
+    plane.tables.backends[40] = Backend { service: 7, ..plane.tables.backends[service as usize] };
+    plane.tables.services[5] = Service { vip: vip_key(&vip(1)), ..Service::default() };
+    plane.tables.slots[3] = Slot::moving(60, 61, true);
+    let Adopted { state, repairs } = adopt(CAPACITY, &plane.dump().unwrap(), &|table| plane.slots(table)).unwrap();
+    let expected = [
+        |op: &Op| matches!(op, Op::RemoveService { id: 5 }),
+        |op: &Op| matches!(op, Op::RemoveBackend { id: 40 }),
+        |op: &Op| matches!(op, Op::WriteSlots { slots, .. } if **slots == [(3, Slot::settled(Slot::NOBODY))]),
+    ];
+    assert!(repairs.len() == 3 && expected.iter().zip(&repairs).all(|(is, op)| is(op)), "{repairs:?}");
+    assert_eq!(state.services.len(), 1);
 }
 
 type Wish = Vec<(u8, Vec<(u8, u16)>)>;
@@ -171,10 +265,11 @@ proptest! {
         let mut state = State::new(CAPACITY);
         let mut before = Desired::default();
         for wish in &wishes {
-            let wanted = granted(wish);
+            let wished = granted(wish);
             let mut tries = 0;
             loop {
-                let steps = plan(&wanted, &state).unwrap();
+                let wanted = lingering(&wished, &state);
+                let steps = planned(&plane, &state, &wanted);
                 if steps.is_empty() {
                     break;
                 }
@@ -186,8 +281,8 @@ proptest! {
                     }
                     state.record(step);
                     for (vip, old) in &before.services {
-                        let Some(new) = wanted.services.get(vip) else { continue };
-                        let taking = |s: &DesiredService, to: IpAddr| s.backends.iter().any(|(k, b)| k.listens.ip() == to && b.weight > 0);
+                        let Some(new) = wished.services.get(vip) else { continue };
+                        let taking = |s: &DesiredService, to: IpAddr| s.backends.iter().any(|(k, b)| k.ip() == to && b.weight > 0);
                         let nobody = |s: &DesiredService| s.backends.values().all(|b| b.weight == 0);
                         for client in 0..8 {
                             match send(&plane.inner, vip, client) {
@@ -196,14 +291,58 @@ proptest! {
                             }
                         }
                     }
+                    plane.inner.tables.flows.get_mut().clear();
                 }
             }
-            check(&plane.inner, &wanted);
-            before = wanted;
+            settle(&mut plane.inner, &mut state, &wished);
+            check(&plane.inner, &wished);
+            // Whoever begins anew finds just these books.
+            let dump = plane.dump().unwrap();
+            let mut adopted = adopt(CAPACITY, &dump, &|table| plane.slots(table)).unwrap();
+            adopted.state.rename(&wished);
+            prop_assert!(adopted.repairs.is_empty(), "{:?}", adopted.repairs);
+            prop_assert_eq!(&adopted.state.services, &state.services);
+            prop_assert_eq!(&adopted.state.endpoints, &state.endpoints);
+            prop_assert_eq!(planned(&plane, &adopted.state, &wished), []);
+            before = wished;
         }
         plane.heal();
-        apply(&mut plane.inner, &mut state, &Desired::default());
-        check(&plane.inner, &Desired::default());
+        let nothing = Desired::default();
+        let wanted = lingering(&nothing, &state);
+        apply(&mut plane.inner, &mut state, &wanted);
+        settle(&mut plane.inner, &mut state, &nothing);
+        check(&plane.inner, &nothing);
         prop_assert!(state.endpoints.is_empty() && state.services.is_empty());
+    }
+
+    /// A controller that is killed between any two writes: the next one repairs what was half done, and gets on.
+    #[test]
+    fn is_taken_over_after_any_write(wishes in wishes(), stop in 0_usize..60) {
+        let mut plane = Fake::new(CAPACITY);
+        let mut state = State::new(CAPACITY);
+        let mut left = stop;
+        for wish in &wishes {
+            let wished = granted(wish);
+            for step in planned(&plane, &state, &lingering(&wished, &state)) {
+                if left == 0 {
+                    // Killed: only the data plane knows.
+                    let dump = plane.dump().unwrap();
+                    let Adopted { state: mut taken, repairs } = adopt(CAPACITY, &dump, &|table| plane.slots(table)).unwrap();
+                    for repair in &repairs {
+                        plane.apply(repair).unwrap();
+                    }
+                    let wanted = lingering(&wished, &taken);
+                    apply(&mut plane, &mut taken, &wanted);
+                    taken.rename(&wished);
+                    settle(&mut plane, &mut taken, &wished);
+                    check(&plane, &wished);
+                    return Ok(());
+                }
+                left -= 1;
+                plane.apply(&step.op).unwrap();
+                state.record(&step);
+            }
+            plane.tables.flows.get_mut().clear();
+        }
     }
 }

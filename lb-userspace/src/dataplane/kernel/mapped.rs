@@ -39,6 +39,11 @@ impl<T: Pod> Mapped<T> {
         Ok(Self { start: start.cast(), len, bytes, _elements: PhantomData })
     }
 
+    /// How many elements there are.
+    pub(super) const fn len(&self) -> u32 {
+        self.len
+    }
+
     fn at(&self, index: u32) -> Result<*mut T> {
         ensure!(index < self.len, "index {index} is outside of a map of {}", self.len);
         // SAFETY: `index` is below the number of elements that are mapped.

@@ -2,8 +2,13 @@
 
 mod attach;
 mod attachments;
+mod batch;
+mod fdinfo;
 mod mapped;
 mod object;
+pub mod pins;
+mod shape;
+mod takeover;
 mod unresolved;
 
 use std::borrow::BorrowMut;
@@ -12,23 +17,35 @@ use std::ops::AddAssign;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, HashMap, IterableMap as _, MapData, PerCpuArray, PerCpuValues};
 use lb_common::Refusal;
-use lb_common::abi::{Backend, BucketCell, Endpoint, Limit, LimitCount, Service, Slot, Traffic, VipKey, map};
+use lb_common::abi::{
+    Backend, BucketCell, Delivery, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, LimitScope, Order, OrderKey,
+    Service, Slot, SourceKey, Stamps, Table, Traffic, VipKey, map,
+};
 
 pub use attach::{Attached, Attachment};
 pub use attachments::Attachments;
 pub use object::{Object, TOOLCHAIN};
+pub use pins::Pins;
+pub use takeover::TakeOver;
 pub use unresolved::Unresolved;
 
-use super::{Capacity, DataPlane, Op};
+use super::{Capacity, DataPlane, Dump, Op, present};
 use mapped::Mapped;
 
-/// The maps of a loaded object. The programs live as long as their [`Object`] and [`Attached`].
+/// The maps of a loaded object. The programs live as long as their [`Object`], or their pins.
 pub struct Kernel {
     vips: HashMap<MapData, VipKey, u32>,
     services: Mapped<Service>,
-    slots: Mapped<Slot>,
+    /// `Slot`s as the words that they are.
+    slots: Mapped<u64>,
+    stamps: Mapped<Stamps>,
+    flows: HashMap<MapData, FlowKey, Flow>,
+    flow_counts: PerCpuArray<MapData, FlowCount>,
+    census: HashMap<MapData, FlowKey, u32>,
+    orders: HashMap<MapData, OrderKey, Order>,
+    source_buckets: HashMap<MapData, SourceKey, u64>,
     backends: Mapped<Backend>,
     endpoints: HashMap<MapData, VipKey, Endpoint>,
     limits: Array<MapData, Limit>,
@@ -50,6 +67,15 @@ impl Kernel {
             vips: object.map(map::VIPS)?,
             services: Mapped::new(object.array_fd(map::SERVICES)?, capacity.services)?,
             slots: Mapped::new(object.array_fd(map::SLOTS)?, capacity.tables * capacity.table_size)?,
+            stamps: Mapped::new(
+                object.array_fd(map::STAMPS)?,
+                capacity.services.saturating_mul(capacity.table_size).div_ceil(2),
+            )?,
+            flows: object.map(map::FLOWS)?,
+            flow_counts: object.map(map::FLOW_COUNTS)?,
+            census: object.map(map::CENSUS)?,
+            orders: object.map(map::ORDERS)?,
+            source_buckets: object.map(map::SOURCE_BUCKETS)?,
             backends: Mapped::new(object.array_fd(map::BACKENDS)?, capacity.backends)?,
             endpoints: object.map(map::ENDPOINTS)?,
             limits: object.map(map::LIMITS)?,
@@ -61,6 +87,13 @@ impl Kernel {
             refusals: object.map(map::REFUSALS)?,
             cpus,
         })
+    }
+
+    /// Empties what an earlier limit with this id has left: the buckets are found by source and limit.
+    fn empty_source_buckets(&mut self, limit: u32) -> Result<()> {
+        let keys: Vec<SourceKey> =
+            self.source_buckets.keys().filter_map(Result::ok).filter(|key| key.limit == limit).collect();
+        keys.iter().try_for_each(|key| gone(self.source_buckets.remove(key)))
     }
 
     /// Writes a backend's row, which programs may be reading at this moment: its version is odd until it is whole.
@@ -108,18 +141,44 @@ impl DataPlane for Kernel {
             Op::PutLimit { id, limit } => {
                 self.service_buckets.set(*id, BucketCell::default(), 0)?;
                 zero(&mut self.limit_counts, *id, self.cpus)?;
+                if limit.scope == LimitScope::SOURCE {
+                    self.empty_source_buckets(*id)?;
+                }
                 self.limits.set(*id, *limit, 0)?;
             }
             Op::PutBackend { id, backend } => {
                 zero(&mut self.backend_traffic, *id, self.cpus)?;
                 self.write_backend(*id, *backend)?;
             }
-            Op::MoveBackend { id, backend } => self.write_backend(*id, *backend)?,
+            Op::MoveBackend { id, backend } => {
+                let row = self.backends.read(*id)?;
+                if row.version & 1 == 0
+                    && (Backend { weight: backend.weight, ..row }) == (Backend { version: row.version, ..*backend })
+                {
+                    // No program reads it: nobody has to wait for it.
+                    self.backends.store_u32(*id, offset_of!(Backend, weight), backend.weight)?;
+                } else {
+                    self.write_backend(*id, *backend)?;
+                }
+            }
             Op::RemoveBackend { id } => self.write_backend(*id, Backend::default())?,
             Op::WriteTable { table, slots } => {
                 ensure!(table.len as usize == slots.len(), "{} slots for a table of {}", slots.len(), table.len);
-                self.slots.write_run(table.base, slots.iter().map(|&backend| Slot::settled(backend)))?;
+                self.slots.write_run(table.base, slots.iter().map(|slot| slot.word()))?;
             }
+            Op::WriteSlots { table, slots } => {
+                for &(number, slot) in slots.iter() {
+                    ensure!(number < table.len, "slot {number} of a table of {}", table.len);
+                    self.slots.store_u64(table.base + number, 0, slot.word())?;
+                }
+            }
+            Op::SetLimits { service, limits } => {
+                for (limit, place) in limits.iter().zip((offset_of!(Service, limits)..).step_by(size_of::<u32>())) {
+                    self.services.store_u32(*service, place, *limit)?;
+                }
+            }
+            Op::PutOrder { key, order } => self.orders.insert(key, order, 0)?,
+            Op::RemoveOrder { key } => gone(self.orders.remove(key))?,
             Op::PutService { id, head } => {
                 zero(&mut self.service_traffic, *id, self.cpus)?;
                 self.services.write(*id, *head)?;
@@ -139,6 +198,64 @@ impl DataPlane for Kernel {
             Op::RemoveDevice { ifindex } => gone(self.devices.remove(ifindex))?,
         }
         Ok(())
+    }
+
+    fn dump(&self) -> Result<Dump> {
+        let services: Result<Vec<Service>> = (0..self.services.len()).map(|id| self.services.read(id)).collect();
+        let backends: Result<Vec<Backend>> = (0..self.backends.len()).map(|id| self.backends.read(id)).collect();
+        let limits: Result<Vec<Limit>, _> = self.limits.iter().collect();
+        Ok(Dump {
+            vips: self.vips.iter().collect::<Result<_, _>>()?,
+            services: present(services?.into_iter()),
+            // A row that was taken back keeps its version.
+            backends: present(backends?.into_iter().map(|row| match row {
+                Backend { delivery: Delivery::NONE, version, .. } if version & 1 == 0 => Backend::default(),
+                row => row,
+            })),
+            endpoints: self.endpoints.iter().collect::<Result<_, _>>()?,
+            devices: self.devices.iter().collect::<Result<_, _>>()?,
+            limits: present(limits?.into_iter()),
+            orders: self.orders.iter().collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn slots(&self, table: Table) -> Result<Vec<Slot>> {
+        (0..table.len).map(|number| Ok(Slot::from_word(self.slots.read(table.base + number)?))).collect()
+    }
+
+    fn stamps(&self, service: u32, len: u32) -> Result<Vec<u32>> {
+        let first = service * len;
+        (first..first + len).map(|index| Ok(self.stamps.read(index / 2)?.0[(index % 2) as usize])).collect()
+    }
+
+    fn flows(&self) -> Result<Vec<(FlowKey, Flow)>> {
+        batch::entries(self.flows.map().fd()).context("reading the remembered flows")
+    }
+
+    fn forget_flows(&mut self, flows: &[(FlowKey, Flow)]) -> Result<u64> {
+        let mut forgotten = 0;
+        for (key, flow) in flows {
+            if self.flows.get(key, 0).is_ok_and(|now| now == *flow) {
+                gone(self.flows.remove(key))?;
+                forgotten += 1;
+            }
+        }
+        Ok(forgotten)
+    }
+
+    fn flow_count(&self) -> Result<FlowCount> {
+        sum(&self.flow_counts, 0)
+    }
+
+    fn take_census(&mut self) -> Result<Vec<FlowKey>> {
+        let flows: Vec<FlowKey> = self.census.keys().filter_map(Result::ok).collect();
+        flows.iter().try_for_each(|key| gone(self.census.remove(key)))?;
+        Ok(flows)
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds since the host's start")]
+    fn now_s(&self) -> u32 {
+        nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |now| now.tv_sec() as u32)
     }
 
     fn service_traffic(&self, id: u32) -> Result<Traffic> {

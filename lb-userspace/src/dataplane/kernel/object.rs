@@ -2,20 +2,24 @@
 
 use std::os::fd::BorrowedFd;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::Map;
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::Refusal;
 use lb_common::abi::{Slot, constant, map, program};
 use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::Capacity;
+use super::pins::Pins;
+use super::shape::{SHAPES, Shape};
 
 /// The toolchain that compiled the object.
 pub const TOOLCHAIN: &str = env!("WEIR_BPF_TOOLCHAIN");
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-bpf"));
+
+/// How many flows a census notes at most: a sample large enough for a percent.
+const CENSUS: u32 = 16_384;
 
 /// The programs and maps, in the kernel. Gone when this is dropped, unless something else holds them.
 #[derive(Debug)]
@@ -26,35 +30,35 @@ pub struct Object {
 impl Object {
     /// Makes the maps and has the verifier check the programs.
     pub fn load(capacity: Capacity, trace: bool) -> Result<Self> {
-        let refusals = u32::try_from(Refusal::ALL.len()).context("more refusals than a map can hold")?;
-        let slots = capacity.tables.checked_mul(capacity.table_size).with_context(|| {
-            format!("{}, more than a map can hold: lower `table_size` under [weir]", of_slots(capacity))
-        })?;
+        Self::make(capacity, trace, None)
+    }
+
+    /// Has the verifier check the programs with maps that are pinned, which hold this much.
+    pub(super) fn adopt(capacity: Capacity, trace: bool, pins: &Pins) -> Result<Self> {
+        Self::make(capacity, trace, Some(pins))
+    }
+
+    fn make(capacity: Capacity, trace: bool, pins: Option<&Pins>) -> Result<Self> {
+        ensure!(
+            capacity.tables.checked_mul(capacity.table_size).is_some(),
+            "{}, more than a map can hold: lower `table_size` under [weir]",
+            of_slots(capacity)
+        );
         let trace = u8::from(trace);
         let mut loader = EbpfLoader::new();
-        for (name, entries) in [
-            (map::VIPS, capacity.services),
-            (map::SERVICES, capacity.services),
-            (map::SLOTS, slots),
-            (map::BACKENDS, capacity.backends),
-            (map::ENDPOINTS, capacity.backends),
-            (map::FLOWS, capacity.flows),
-            (map::LIMITS, capacity.limits),
-            (map::SERVICE_BUCKETS, capacity.limits),
-            (map::SOURCE_BUCKETS, capacity.sources),
-            (map::DEVICES, capacity.devices),
-            (map::SERVICE_TRAFFIC, capacity.services),
-            (map::BACKEND_TRAFFIC, capacity.backends),
-            (map::LIMIT_COUNTS, capacity.limits),
-            (map::REFUSALS, refusals),
-        ] {
-            loader.map_max_entries(name, entries);
+        for Shape { name, entries, .. } in SHAPES {
+            // Also for one that is pinned: aya checks indices by what it is told here.
+            loader.map_max_entries(name, entries(capacity));
+            if let Some(pins) = pins {
+                loader.map_pin_path(name, pins.map(name));
+            }
         }
+        loader.map_max_entries(map::CENSUS, CENSUS);
         loader.override_global(constant::TRACE, &trace, true);
         let mut ebpf = loader.load(OBJECT).with_context(|| {
             format!(
-                "making the maps in the kernel ({}; `table_size`, `max_sources` and `max_backends` under [weir] make \
-                 them smaller)",
+                "making the maps in the kernel ({}; `table_size`, `max_services`, `max_flows`, `max_sources` and \
+                 `max_backends` under [weir] make them smaller)",
                 of_slots(capacity)
             )
         })?;
@@ -86,6 +90,11 @@ impl Object {
     {
         let map = self.ebpf.take_map(name).with_context(|| format!("the object has no map {name}"))?;
         T::try_from(map).with_context(|| format!("the map {name} is of another type"))
+    }
+
+    /// A map that nobody has taken out yet.
+    pub(super) fn loaded_mut(&mut self, name: &str) -> Result<&mut Map> {
+        self.ebpf.map_mut(name).with_context(|| format!("the object has no map {name}"))
     }
 
     /// The file descriptor of an array.

@@ -1,0 +1,172 @@
+//! From one set of maps to another of other sizes. Ids stay as they are, so it is place by place and key by key.
+
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, Result};
+use aya::Pod;
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use lb_common::abi::{
+    Backend, BucketCell, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Order, OrderKey, ReplyKey, ReplyOwner,
+    Service, SourceKey, Stamps, Traffic, VipKey, map,
+};
+
+use super::set::Set;
+use crate::dataplane::kernel::mapped::Mapped;
+
+/// Flags of an update (bpf.h): whether it is there or not, or only if it is not there.
+const ANY: u64 = 0;
+const NOEXIST: u64 = 1;
+
+/// Copies everything. The new set is in nobody's use yet.
+pub(super) fn all(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
+    mapped::<Service>(from, to, map::SERVICES)?;
+    // `Slot`s as the words that they are.
+    mapped::<u64>(from, to, map::SLOTS)?;
+    mapped::<Backend>(from, to, map::BACKENDS)?;
+    mapped::<Stamps>(from, to, map::STAMPS)?;
+    array::<Limit>(from, to, map::LIMITS)?;
+    array::<BucketCell>(from, to, map::SERVICE_BUCKETS)?;
+    hash::<VipKey, u32>(from, to, map::VIPS, ANY)?;
+    hash::<VipKey, Endpoint>(from, to, map::ENDPOINTS, ANY)?;
+    hash::<OrderKey, Order>(from, to, map::ORDERS, ANY)?;
+    hash::<u32, u32>(from, to, map::DEVICES, ANY)?;
+    flows(from, to)?;
+    hash::<ReplyKey, ReplyOwner>(from, to, map::REPLIES, ANY)?;
+    hash::<SourceKey, u64>(from, to, map::SOURCE_BUCKETS, ANY)?;
+    counters::<Traffic>(from, to, map::SERVICE_TRAFFIC)?;
+    counters::<Traffic>(from, to, map::BACKEND_TRAFFIC)?;
+    counters::<LimitCount>(from, to, map::LIMIT_COUNTS)?;
+    counters::<FlowCount>(from, to, map::FLOW_COUNTS)?;
+    counters::<u64>(from, to, map::REFUSALS)
+}
+
+/// Takes over what programs wrote into the old set since it was copied, while others may already write into the new one.
+/// Done once more it does no harm.
+pub(super) fn since(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
+    flows(from, to)?;
+    hash::<ReplyKey, ReplyOwner>(from, to, map::REPLIES, NOEXIST)?;
+    hash::<SourceKey, u64>(from, to, map::SOURCE_BUCKETS, NOEXIST)?;
+    let old = open_mapped::<Stamps>(from, map::STAMPS)?;
+    let mut new = open_mapped::<Stamps>(to, map::STAMPS)?;
+    for index in 0..old.len().min(new.len()) {
+        let (Stamps(old), Stamps(now)) = (old.read(index)?, new.read(index)?);
+        for (half, (old, now)) in old.into_iter().zip(now).enumerate() {
+            if later(old, now) {
+                new.store_u32(index, half * size_of::<u32>(), old)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether one time in seconds comes after another, by a clock that wraps.
+fn later(one: u32, other: u32) -> bool {
+    one.wrapping_sub(other).cast_signed() > 0
+}
+
+/// Which of two memories of one flow holds: the old set's, or the new one's. A connection that has begun anew since the
+/// copy is known to the old set with its new backend, until the links were updated, and to the new set from then on.
+fn old_holds(old: &Flow, new: &Flow) -> bool {
+    later(old.seen_s, new.seen_s) || old.seen_s == new.seen_s && old.backend != new.backend
+}
+
+fn flows(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
+    let old: HashMap<MapData, FlowKey, Flow> = from.open(map::FLOWS)?;
+    let mut new: HashMap<MapData, FlowKey, Flow> = to.open(map::FLOWS)?;
+    let mut left = 0_u64;
+    // Nobody forgets flows while there is no controller, so that the walk does not begin again.
+    for flow in old.iter() {
+        let (key, flow) = flow.with_context(|| format!("reading {}", from.shown(map::FLOWS)))?;
+        match new.get(&key, 0) {
+            Ok(known) if !old_holds(&flow, &known) => continue,
+            Ok(_) | Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(error).with_context(|| format!("reading {}", to.shown(map::FLOWS))),
+        }
+        match new.insert(key, flow, ANY) {
+            // Full: who is not remembered goes to where the slot's flows went before, as ever.
+            Err(error) if is(&error, FULL) => left += 1,
+            other => other.with_context(|| format!("writing {}", to.shown(map::FLOWS)))?,
+        }
+    }
+    if left > 0 {
+        tracing::warn!(flows = left, "no room for all flows that were remembered meanwhile: raise `max_flows`");
+    }
+    Ok(())
+}
+
+fn open_mapped<T: Pod>(set: &Set<'_>, name: &str) -> Result<Mapped<T>> {
+    let data = set.data(name)?;
+    let len = data.info().with_context(|| format!("asking about {}", set.shown(name)))?.max_entries();
+    Mapped::new(data.fd().as_fd(), len)
+}
+
+/// Copies an array that both programs and this process have mapped.
+fn mapped<T: Pod>(from: &Set<'_>, to: &Set<'_>, name: &str) -> Result<()> {
+    let from = open_mapped::<T>(from, name)?;
+    let mut to = open_mapped::<T>(to, name)?;
+    (0..from.len().min(to.len())).try_for_each(|index| to.write(index, from.read(index)?))
+}
+
+fn array<T: Pod>(from: &Set<'_>, to: &Set<'_>, name: &str) -> Result<()> {
+    let old: Array<MapData, T> = from.open(name)?;
+    let mut new: Array<MapData, T> = to.open(name)?;
+    for index in 0..old.len().min(new.len()) {
+        let value = old.get(&index, 0).with_context(|| format!("reading {}", from.shown(name)))?;
+        new.set(index, value, ANY).with_context(|| format!("writing {}", to.shown(name)))?;
+    }
+    Ok(())
+}
+
+fn counters<T: Pod + Default + PartialEq>(from: &Set<'_>, to: &Set<'_>, name: &str) -> Result<()> {
+    let old: PerCpuArray<MapData, T> = from.open(name)?;
+    let mut new: PerCpuArray<MapData, T> = to.open(name)?;
+    for index in 0..old.len().min(new.len()) {
+        let values = old.get(&index, 0).with_context(|| format!("reading {}", from.shown(name)))?;
+        if values.iter().any(|value| *value != T::default()) {
+            new.set(index, values, ANY).with_context(|| format!("writing {}", to.shown(name)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a hash. Of one that programs evict from, or delete in, the walk may begin again (bpf(2),
+/// BPF_MAP_GET_NEXT_KEY): it ends at last after as many steps as there is room twice over.
+fn hash<K: Pod, V: Pod>(from: &Set<'_>, to: &Set<'_>, name: &str, flags: u64) -> Result<()> {
+    let old: HashMap<MapData, K, V> = from.open(name)?;
+    let mut new: HashMap<MapData, K, V> = to.open(name)?;
+    let room = from.data(name)?.info().with_context(|| format!("asking about {}", from.shown(name)))?.max_entries();
+    for entry in old.iter().take((room as usize).saturating_mul(2)) {
+        let (key, value) = entry.with_context(|| format!("reading {}", from.shown(name)))?;
+        match new.insert(key, value, flags) {
+            Err(error) if flags == NOEXIST && is(&error, THERE) => {}
+            other => other.with_context(|| format!("writing {}", to.shown(name)))?,
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel says of a hash that is full, and of a key that is there.
+const FULL: nix::errno::Errno = nix::errno::Errno::E2BIG;
+const THERE: nix::errno::Errno = nix::errno::Errno::EEXIST;
+
+fn is(error: &MapError, what: nix::errno::Errno) -> bool {
+    match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error() == Some(what as i32),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_memories_the_later_holds() {
+        let flow = |seen_s, backend| Flow { seen_s, backend, ..Flow::default() };
+        assert!(old_holds(&flow(9, 1), &flow(8, 1)));
+        assert!(!old_holds(&flow(8, 1), &flow(9, 2)));
+        assert!(old_holds(&flow(8, 2), &flow(8, 1)));
+        assert!(!old_holds(&flow(8, 1), &flow(8, 1)));
+        assert!(old_holds(&flow(1, 1), &flow(u32::MAX, 1)), "the clock wraps");
+    }
+}

@@ -1,0 +1,123 @@
+//! How the maps look: one list for whoever makes them, checks them, pins them or copies them.
+
+use aya::maps::MapType;
+use lb_common::Refusal;
+use lb_common::abi::{
+    Backend, BucketCell, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Meta, Order, OrderKey, ReplyKey,
+    ReplyOwner, Service, Slot, SourceKey, Stamps, Traffic, VipKey, map,
+};
+
+use super::Capacity;
+
+/// Flags of a map (bpf.h): elements are made when they are needed, and it can be mapped into memory.
+const NO_PREALLOC: u32 = 1;
+const MMAPABLE: u32 = 1 << 10;
+
+/// One map, as this version of the ABI has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// Its name, in the object file and where it is pinned.
+    pub(super) name: &'static str,
+    /// Its type.
+    pub(super) kind: MapType,
+    /// Bytes of a key.
+    pub(super) key: usize,
+    /// Bytes of a value.
+    pub(super) value: usize,
+    /// `BPF_F_…`.
+    pub(super) flags: u32,
+    /// How many entries it has.
+    pub(super) entries: fn(Capacity) -> u32,
+}
+
+const fn shape<K, V>(name: &'static str, kind: MapType, flags: u32, entries: fn(Capacity) -> u32) -> Shape {
+    Shape { name, kind, key: size_of::<K>(), value: size_of::<V>(), flags, entries }
+}
+
+const fn hash<K, V>(name: &'static str, entries: fn(Capacity) -> u32) -> Shape {
+    shape::<K, V>(name, MapType::Hash, NO_PREALLOC, entries)
+}
+
+const fn lru<K, V>(name: &'static str, entries: fn(Capacity) -> u32) -> Shape {
+    shape::<K, V>(name, MapType::LruHash, 0, entries)
+}
+
+const fn mapped<V>(name: &'static str, entries: fn(Capacity) -> u32) -> Shape {
+    shape::<u32, V>(name, MapType::Array, MMAPABLE, entries)
+}
+
+const fn array<V>(name: &'static str, entries: fn(Capacity) -> u32) -> Shape {
+    shape::<u32, V>(name, MapType::Array, 0, entries)
+}
+
+const fn counter<V>(name: &'static str, entries: fn(Capacity) -> u32) -> Shape {
+    shape::<u32, V>(name, MapType::PerCpuArray, 0, entries)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a handful of refusals")]
+const REFUSALS: u32 = Refusal::ALL.len() as u32;
+
+/// Every map that is kept. `UNRESOLVED`, `CENSUS` and what the log needs hold nothing worth it: they are made anew with
+/// every load of the programs.
+pub(super) const SHAPES: [Shape; 19] = [
+    hash::<VipKey, u32>(map::VIPS, |of| of.services),
+    mapped::<Service>(map::SERVICES, |of| of.services),
+    mapped::<Slot>(map::SLOTS, |of| of.tables.saturating_mul(of.table_size)),
+    mapped::<Backend>(map::BACKENDS, |of| of.backends),
+    hash::<VipKey, Endpoint>(map::ENDPOINTS, |of| of.backends),
+    lru::<ReplyKey, ReplyOwner>(map::REPLIES, |of| of.replies),
+    mapped::<Stamps>(map::STAMPS, |of| of.services.saturating_mul(of.table_size).div_ceil(2)),
+    hash::<FlowKey, Flow>(map::FLOWS, |of| of.flows),
+    counter::<FlowCount>(map::FLOW_COUNTS, |_| 1),
+    array::<Limit>(map::LIMITS, |of| of.limits),
+    array::<BucketCell>(map::SERVICE_BUCKETS, |of| of.limits),
+    lru::<SourceKey, u64>(map::SOURCE_BUCKETS, |of| of.sources),
+    hash::<u32, u32>(map::DEVICES, |of| of.devices),
+    counter::<Traffic>(map::SERVICE_TRAFFIC, |of| of.services),
+    counter::<Traffic>(map::BACKEND_TRAFFIC, |of| of.backends),
+    counter::<LimitCount>(map::LIMIT_COUNTS, |of| of.limits),
+    counter::<u64>(map::REFUSALS, |_| REFUSALS),
+    hash::<OrderKey, Order>(map::ORDERS, |of| of.backends),
+    // The last one: what comes before it is whole when it is there.
+    array::<Meta>(map::META, |_| 1),
+];
+
+#[cfg(test)]
+mod tests {
+    use lb_common::abi::VERSION;
+
+    use super::*;
+
+    /// Whoever changes what is pinned makes maps that an earlier program does not understand: the version says so.
+    #[test]
+    fn another_shape_is_another_version() {
+        let sizes = SHAPES.map(|Shape { key, value, .. }| (key, value));
+        let expected = [
+            (20, 4),
+            (4, 64),
+            (4, 8),
+            (4, 64),
+            (20, 8),
+            (40, 8),
+            (4, 8),
+            (24, 24),
+            (4, 24),
+            (4, 24),
+            (4, 64),
+            (20, 8),
+            (4, 4),
+            (4, 32),
+            (4, 32),
+            (4, 16),
+            (4, 8),
+            (40, 16),
+            (4, 64),
+        ];
+        assert_eq!((VERSION, sizes, REFUSALS), (1, expected, 20));
+    }
+
+    #[test]
+    fn what_says_that_a_set_is_whole_comes_last() {
+        assert_eq!(SHAPES[SHAPES.len() - 1].name, map::META);
+    }
+}

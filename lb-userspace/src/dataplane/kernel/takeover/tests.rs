@@ -1,0 +1,287 @@
+//! Starts that end after every single step, and the starts that come after them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use aya::maps::{HashMap, Map, MapData, MapInfo};
+use aya::programs::xdp::XdpMode;
+use lb_common::abi::{Backend, Delivery, Flow, FlowKey, Meta, Service, Slot, Table, VipKey, map};
+use weir_tests::lab::{BACK, FRONT, Lab};
+
+use super::*;
+use crate::config::Mode;
+use crate::dataplane::Dump;
+use crate::dataplane::kernel::Kernel;
+use crate::dataplane::kernel::shape::SHAPES;
+use crate::dataplane::{DataPlane as _, Op};
+
+const SMALL: Capacity = Capacity {
+    services: 4,
+    backends: 16,
+    table_size: 251,
+    tables: 6,
+    limits: 5,
+    sources: 1024,
+    flows: 1024,
+    replies: 64,
+    devices: 64,
+};
+const LARGE: Capacity = Capacity { services: 16, backends: 64, tables: 24, limits: 65, flows: 4096, ..SMALL };
+
+/// Devices by index, and the interfaces that are configured.
+struct Host {
+    lab: Lab,
+    devices: BTreeMap<u32, Device>,
+    interfaces: Vec<Interface>,
+}
+
+impl Host {
+    fn new() -> Self {
+        let lab = Lab::builder().clients(1).backends(1).build().unwrap();
+        let interface = |name: &str, mode| Interface { name: name.to_owned(), mode, line: 1 };
+        let device = |name: &str| Device {
+            name: name.to_owned(),
+            can_transmit: true,
+            mtu: 1500,
+            ethernet: None,
+            kind: None,
+            is_up: true,
+        };
+        let devices = [FRONT, BACK].map(|name| (lab.weir.index(name).unwrap(), device(name)));
+        let interfaces = vec![interface(FRONT, Mode::Native), interface(BACK, Mode::Skb)];
+        Self { lab, devices: devices.into(), interfaces }
+    }
+
+    fn pins(&self) -> Pins {
+        Pins::open(&self.lab.state()).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// A whole start, and an end that leaves everything. Says what it found.
+    fn start(&self, wanted: Capacity, fill: bool) -> (Option<Found>, BTreeSet<u32>) {
+        self.lab.weir.run(|| {
+            let mut takeover = TakeOver::load(self.pins(), wanted, 7, false).unwrap_or_else(|e| panic!("{e:#}"));
+            let capacity = takeover.capacity();
+            let mut plane = Kernel::new(takeover.object(), capacity).unwrap();
+            let adopted = takeover.adopts().map(|meta| {
+                let dump = plane.dump().unwrap();
+                Found { meta, capacity, dump, notes: takeover.notes().to_vec() }
+            });
+            if fill {
+                contents().iter().for_each(|op| plane.apply(op).unwrap());
+            }
+            let attachments = takeover.commit(self.interfaces.clone(), &self.devices, Instant::now());
+            let attachments = attachments.unwrap_or_else(|error| panic!("{error:#}"));
+            assert_eq!(attachments.problems().collect::<Vec<_>>(), Vec::<String>::new());
+            let modes: Vec<_> = attachments.rows().into_iter().map(|row| row.mode).collect();
+            assert_eq!(modes, ["native", "skb"]);
+            (adopted, attachments.links())
+        })
+    }
+}
+
+fn backend(id: u32) -> Backend {
+    Backend { port: 80, delivery: Delivery::STACK, service: 1, mtu: id, ..Backend::default() }
+}
+
+fn vip() -> VipKey {
+    VipKey { port: 80, protocol: 6, ..VipKey::default() }
+}
+
+/// One service with two backends, at places that are not the first.
+fn contents() -> Vec<Op> {
+    let table = Table { base: 5 * SMALL.table_size, len: SMALL.table_size };
+    let head = Service { vip: vip(), table: table.pack(), seed: 7, ..Service::default() };
+    vec![
+        Op::PutBackend { id: 9, backend: backend(9) },
+        Op::PutBackend { id: 15, backend: backend(15) },
+        Op::WriteTable {
+            table,
+            slots: (0..table.len)
+                .map(|slot| if slot % 2 == 0 { 9 } else { 15 })
+                .map(Slot::settled)
+                .collect::<Arc<[Slot]>>(),
+        },
+        Op::PutService { id: 3, head },
+        Op::PutVip { vip: vip(), service: 3 },
+    ]
+}
+
+/// What a start found.
+#[derive(Debug, PartialEq)]
+struct Found {
+    meta: Meta,
+    capacity: Capacity,
+    dump: Dump,
+    notes: Vec<String>,
+}
+
+fn is_whole(dump: &Dump) {
+    assert_eq!(dump.vips, [(vip(), 3)].into());
+    assert_eq!(dump.services.keys().copied().collect::<Vec<_>>(), [3]);
+    let mtus: Vec<_> = dump.backends.iter().map(|(&id, row)| (id, row.mtu, row.version % 2)).collect();
+    assert_eq!(mtus, [(9, 9, 0), (15, 15, 0)]);
+}
+
+fn flows(state: &Path, set: &str) -> HashMap<MapData, FlowKey, Flow> {
+    let data = MapData::from_pin(state.join(set).join(map::FLOWS)).unwrap();
+    Map::from_map_data(data).unwrap().try_into().unwrap()
+}
+
+fn key(port: u16) -> FlowKey {
+    FlowKey { service: 3, client_port: port, ..FlowKey::default() }
+}
+
+/// The programs on the devices all work with the maps that are pinned as those in use.
+fn work_with_the_maps_in_use(host: &Host) {
+    let pins = host.pins();
+    let ids = pins.ids_in_use().unwrap();
+    let links = pins.links().unwrap();
+    assert_eq!(links.len(), 4);
+    for program in aya::programs::loaded_programs().flatten() {
+        if links.iter().any(|link| link.program == program.id()) {
+            let maps = program.map_ids().unwrap().unwrap();
+            assert!(maps.iter().any(|id| ids.contains(id)), "{maps:?} of {ids:?}");
+            for map in maps.into_iter().filter(|id| !ids.contains(id)) {
+                // The rest is made anew with each load.
+                let info = MapInfo::from_id(map).unwrap();
+                assert!(SHAPES.iter().all(|shape| shape.name != info.name_as_str().unwrap()), "{info:?}");
+            }
+        }
+    }
+    drop_as_found(pins);
+}
+
+/// Dropped before it is settled, it takes away what this process made: nothing.
+fn drop_as_found(pins: Pins) {
+    assert!(pins.found().is_some());
+    drop(pins);
+}
+
+#[test]
+fn a_start_that_ends_after_any_step_leaves_what_the_next_one_can_adopt() {
+    let host = Host::new();
+    let state = host.lab.state();
+    let (adopted, links) = host.start(SMALL, true);
+    assert_eq!(adopted, None);
+    let (mut now, mut then) = (SMALL, LARGE);
+    for ends_after in 0.. {
+        let mut port = 1000 + u16::try_from(ends_after).unwrap() * 10;
+        let mut remember = |set: &str| {
+            port += 1;
+            flows(&state, set).insert(key(port), Flow { backend: 9, seen_s: 1, ..Flow::default() }, 0).unwrap();
+            port
+        };
+        let mut expected = vec![remember("maps")];
+        let steps = host.lab.weir.run(|| {
+            let mut takeover = TakeOver::make(host.pins(), then, 7, false).unwrap_or_else(|error| panic!("{error:#}"));
+            let mut steps = takeover.preparation();
+            steps.extend(takeover.steps(&host.interfaces, &host.devices).unwrap());
+            for step in steps.iter().take(ends_after) {
+                takeover.perform(step).unwrap_or_else(|error| panic!("{step:?}: {error:#}"));
+                if *step == Step::Copy {
+                    // What the old program remembers while the new set is being filled.
+                    expected.push(remember("maps"));
+                }
+            }
+            // As a kill does: descriptors are closed, nothing is tidied up.
+            takeover.commit_point();
+            steps
+        });
+        if ends_after == 0 {
+            println!("{steps:#?}");
+            assert_eq!(steps.len(), 7);
+        }
+        // Whatever it was, what is pinned is whole, and the next start makes what was wanted of it.
+        let (adopted, again) = host.start(then, false);
+        let adopted = adopted.unwrap();
+        assert_eq!(again, links, "the links are the same after a start that ended after {ends_after} steps");
+        is_whole(&adopted.dump);
+        assert_eq!((adopted.capacity, adopted.meta.hash_seed), (then, 7));
+        work_with_the_maps_in_use(&host);
+        let remembered = flows(&state, "maps");
+        for port in expected {
+            assert!(remembered.get(&key(port), 0).is_ok(), "flow {port} after {ends_after} steps");
+        }
+        assert!(!state.join("next").exists());
+        if ends_after == steps.len() {
+            break;
+        }
+        std::mem::swap(&mut now, &mut then);
+    }
+}
+
+#[test]
+fn what_is_in_use_is_not_cut_off() {
+    let host = Host::new();
+    host.start(LARGE, true);
+    // Backends 9 and 15, service 3, the sixth table.
+    let (adopted, _) = host.start(Capacity { services: 2, backends: 8, tables: 4, ..LARGE }, false);
+    let adopted = adopted.unwrap();
+    assert_eq!(adopted.capacity, Capacity { services: 4, backends: 16, tables: 6, ..LARGE });
+    assert_eq!(adopted.notes.len(), 3, "{:?}", adopted.notes);
+    is_whole(&adopted.dump);
+    let refused = host.lab.weir.run(|| TakeOver::load(host.pins(), Capacity { table_size: 509, ..LARGE }, 7, false));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("tables of 251 slots") && refused.contains("expected 509"), "{refused}");
+    work_with_the_maps_in_use(&host);
+}
+
+#[test]
+fn a_half_made_first_set_is_made_anew() {
+    let host = Host::new();
+    for steps in 0..2 {
+        host.lab.weir.run(|| {
+            let mut takeover = TakeOver::make(host.pins(), SMALL, 7, false).unwrap();
+            for step in takeover.preparation().iter().take(steps) {
+                takeover.perform(step).unwrap();
+            }
+            takeover.commit_point();
+        });
+        // Not even whole.
+        let state = host.lab.state();
+        if steps == 1 {
+            std::fs::remove_file(state.join("next").join(map::META)).unwrap();
+        }
+        let pins = host.pins();
+        assert_eq!(pins.found(), None);
+        drop(pins);
+        assert!(!state.exists(), "who only looked leaves nothing");
+    }
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_old_programs_as_they_were() {
+    let host = Host::new();
+    let (_, links) = host.start(SMALL, true);
+    let mut interfaces = host.interfaces.clone();
+    interfaces.push(Interface { name: "other".to_owned(), mode: Mode::Native, line: 1 });
+    host.lab.weir.ip("link add other type veth peer name other-peer").unwrap();
+    // Somebody else's, who holds it.
+    let mut stranger = Object::load(SMALL, false).unwrap();
+    host.lab.weir.run(|| stranger.xdp().unwrap().attach("other", XdpMode::Driver).unwrap());
+    let mut devices = host.devices.clone();
+    let other = host.devices.values().next().unwrap();
+    devices.insert(host.lab.weir.index("other").unwrap(), Device { name: "other".to_owned(), ..other.clone() });
+    let programs = || {
+        let pins = host.pins();
+        let programs: Vec<_> = pins.links().unwrap().iter().map(|link| (link.id, link.program)).collect();
+        drop_as_found(pins);
+        programs
+    };
+    let before = programs();
+    for wanted in [SMALL, LARGE] {
+        let refused = host.lab.weir.run(|| {
+            let takeover = TakeOver::load(host.pins(), wanted, 7, false).unwrap();
+            takeover.commit(interfaces.clone(), &devices, Instant::now()).map(drop)
+        });
+        let refused = refused.unwrap_err().to_string();
+        let holder = format!("held by process {} (", std::process::id());
+        assert!(refused.contains("XDP program to other: ") && refused.contains(&holder), "{refused}");
+        assert_eq!(programs(), before);
+        assert!(!host.lab.state().join("next").exists());
+    }
+    let (adopted, again) = host.start(SMALL, false);
+    is_whole(&adopted.unwrap().dump);
+    assert_eq!(again, links);
+}
