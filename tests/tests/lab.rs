@@ -1,17 +1,24 @@
 //! The lab tests itself: what the other tests rely on, without Weir.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use hyper::Method;
 use nix::sys::signal::Signal;
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use weir_tests::lab::{
-    BACK, Consul, FRONT, FrameSocket, HOST_DEVICE, HTTP_PORT, HttpLoad, HttpServer, Lab, Process, Registration,
-    UDP_PORT, UdpEcho, UdpLoad, WEIR_FRONT_V4, WEIR_FRONT_V6, request, run, wait_until,
+    BACK, Consul, FRONT, FrameSocket, HOST_DEVICE, HTTP_PORT, HttpLoad, HttpServer, Kept, Lab, Process, Registration,
+    UDP_PORT, UdpEcho, UdpLoad, WEIR_FRONT_V4, WEIR_FRONT_V6, request, run, sweep, wait_until,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+
+fn mounted_below(dir: &Path) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    mounts.lines().any(|line| line.split(' ').nth(1).is_some_and(|point| Path::new(point).starts_with(dir)))
+}
 
 fn namespaces() -> Vec<String> {
     let listed = run(Command::new("ip").args(["netns", "list"])).unwrap();
@@ -116,6 +123,9 @@ fn a_lab_leaves_nothing() {
     let process = Process::start(&lab, &lab.weir, "sleeper", Command::new("sleep").arg("600")).unwrap();
     process.signal(Signal::SIGSTOP).unwrap();
     let (pid, dir, name) = (process.pid(), lab.dir().to_owned(), lab.weir.name().to_owned());
+    std::fs::create_dir(lab.state()).unwrap();
+    assert_eq!(statfs(&lab.state()).unwrap().filesystem_type(), BPF_FS_MAGIC);
+    assert!(mounted_below(&dir));
     assert!(namespaces().iter().any(|line| line.starts_with(&name)));
 
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
@@ -124,8 +134,21 @@ fn a_lab_leaves_nothing() {
     }));
     assert!(outcome.is_err());
     assert!(!namespaces().iter().any(|line| line.starts_with(&name)));
-    assert!(!dir.exists());
+    assert!(!dir.exists() && !mounted_below(&dir));
     assert_eq!(nix::sys::signal::kill(pid, None), Err(nix::errno::Errno::ESRCH));
+}
+
+#[test]
+fn what_a_killed_lab_had_mounted_is_swept() {
+    // No lab of this process has this number: it is taken for one of a dead process that had this one's id.
+    let dir = std::env::temp_dir().join(format!("weir-{}-4000", std::process::id()));
+    let bpffs = dir.join("bpf");
+    std::fs::create_dir_all(&bpffs).unwrap();
+    run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpffs)).unwrap();
+    std::fs::create_dir(bpffs.join("weir")).unwrap();
+    assert!(mounted_below(&dir));
+    sweep(Kept::Stays).unwrap();
+    assert!(!dir.exists() && !mounted_below(&dir));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::bpffs;
 use super::command::run;
 use super::wait::wait_until;
 
@@ -20,6 +21,8 @@ use super::wait::wait_until;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The file in a lab's directory that says it was left standing on purpose.
 const KEPT: &str = "kept";
+/// The directory in a lab's directory that a BPF file system is mounted on.
+const BPFFS: &str = "bpf";
 
 /// The labs of this process that stand.
 static LIVE: Mutex<Vec<Arc<Resources>>> = Mutex::new(Vec::new());
@@ -54,6 +57,17 @@ impl Resources {
         let resources = Arc::new(Self { id, dir, state: Mutex::default() });
         lock(&LIVE).push(Arc::clone(&resources));
         Ok(resources)
+    }
+
+    /// Mounts a BPF file system of the lab's own in its directory.
+    pub(crate) fn mount_bpffs(&self) -> Result<()> {
+        let _state = self.open();
+        bpffs::mount(&self.bpffs())
+    }
+
+    /// Where [`Resources::mount_bpffs`] mounts.
+    pub(crate) fn bpffs(&self) -> PathBuf {
+        self.dir.join(BPFFS)
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -111,6 +125,9 @@ impl Resources {
         end_processes(&state.pids);
         for problem in state.namespaces.iter().filter_map(|name| delete_namespace(name).err()) {
             eprintln!("lab: {problem:#}");
+        }
+        if let Err(error) = bpffs::unmount(&self.bpffs()) {
+            eprintln!("lab: {error:#}");
         }
         if let Err(error) = std::fs::remove_dir_all(&self.dir) {
             eprintln!("lab: cannot remove {}: {error}", self.dir.display());
@@ -179,8 +196,8 @@ pub enum Kept {
     Goes,
 }
 
-/// Takes away what dead runs left: the processes in their namespaces, the namespaces, their directories. Returns the
-/// names of what went.
+/// Takes away what dead runs left: the processes in their namespaces, the namespaces, their BPF file systems with all
+/// that is pinned in them, their directories. Returns the names of what went.
 ///
 /// # Errors
 /// When something of them cannot be taken away.
@@ -197,6 +214,7 @@ pub fn sweep(kept: Kept) -> Result<Vec<String>> {
     }
     for name in names_in(&dir).into_iter().filter(|name| dead_id(name) == Some(name) && goes(name)) {
         let path = dir.join(&name);
+        bpffs::unmount(&path.join(BPFFS))?;
         std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         swept.push(path.display().to_string());
     }

@@ -11,9 +11,12 @@
 //! VIP prefixes ([`VIP_V4_PREFIX`], [`VIP_V6_PREFIX`]) through it, backends their default route. Nothing of the
 //! machine's own network is touched. Neighbours are learnt by ARP and neighbour discovery, as on a real link.
 //!
+//! Each lab has a BPF file system of its own, so that what Weir pins ([`Lab::state`]) ends with the lab.
+//!
 //! A [`Lab`] takes everything away when it is dropped: after a panic and after Ctrl-C or SIGTERM too. What a killed
 //! run left behind is swept away by the next one.
 
+mod bpffs;
 mod cabling;
 mod cleanup;
 mod command;
@@ -27,6 +30,7 @@ mod netns;
 mod process;
 mod registry;
 mod topology;
+pub mod traffic;
 mod turn;
 mod udp_echo;
 mod udp_load;

@@ -66,7 +66,7 @@ pub const fn vip_v6(host: u8) -> IpAddr {
 }
 
 /// A client: a namespace with one device, [`HOST_DEVICE`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
     /// Its name in the lab: `c1`, `c2`, …
     pub name: String,
@@ -132,6 +132,12 @@ impl Lab {
         self.dir().join("weir.sock")
     }
 
+    /// What the configuration of a Weir in this lab has for `state`: a folder, which Weir makes, of a BPF file system
+    /// that is the lab's own. What is pinned there goes away with the lab.
+    pub fn state(&self) -> PathBuf {
+        self.resources.bpffs().join("weir")
+    }
+
     /// Leaves the lab standing when this process ends: namespaces, child processes and files. Servers that are
     /// threads of this process end with it. `sweep(Kept::Goes)` takes it away.
     pub fn keep(&self) -> Result<()> {
@@ -193,6 +199,7 @@ impl Builder {
     }
 
     fn furnish(&self, resources: &Resources) -> Result<(Netns, Netns, Vec<Client>, Vec<Backend>)> {
+        resources.mount_bpffs()?;
         let client_names: Vec<String> = (1..=self.clients).map(|number| format!("c{number}")).collect();
         let backend_names: Vec<String> =
             (1..=self.backends).map(|number| format!("{}{number}", self.backend_prefix)).collect();

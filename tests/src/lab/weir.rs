@@ -57,28 +57,54 @@ impl WeirProcess {
     /// that.
     pub fn start(lab: &Lab, binary: &Path, config: &str) -> Result<Self> {
         let mut weir = Self::start_unready(lab, binary, config)?;
-        let waited = weir.cli(&["status", "--wait-ready", &READY_WITHIN_S.to_string()])?;
-        if waited.code != Some(0) {
-            let ended = weir.process.ended()?.map(|status| format!(" (it ended: {status})")).unwrap_or_default();
-            bail!(
-                "weir run is not ready after {READY_WITHIN_S} s{ended}: {}{}\nits log:\n{}",
-                waited.stdout,
-                waited.stderr,
-                weir.log()
-            );
-        }
+        weir.await_ready()?;
         Ok(weir)
     }
 
     /// [`WeirProcess::start`] without the waiting.
     pub fn start_unready(lab: &Lab, binary: &Path, config: &str) -> Result<Self> {
         ensure_fresh(binary)?;
-        let path = lab.dir().join("weir.toml");
+        let path = config_path(lab);
         std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
-        let mut command = Command::new(binary);
-        command.args(["run", "--config"]).arg(&path).current_dir(lab.dir());
-        let process = Process::start(lab, &lab.weir, "weir", &mut command)?;
+        let process = spawn(lab, binary)?;
         Ok(Self { binary: binary.to_owned(), socket: lab.socket(), netns: lab.weir.clone(), process })
+    }
+
+    /// Starts `weir run` again in the same lab, with the configuration file as it is now, after [`WeirProcess::stop`],
+    /// [`WeirProcess::kill`] or an end of its own; waits until it is ready. The log goes on where it was.
+    pub fn restart(&mut self, lab: &Lab) -> Result<()> {
+        let binary = self.binary.clone();
+        self.restart_with_binary(lab, &binary)
+    }
+
+    /// [`WeirProcess::restart`] with another build of `weir`, from now on the one for its verbs too: an upgrade.
+    pub fn restart_with_binary(&mut self, lab: &Lab, binary: &Path) -> Result<()> {
+        self.restart_unready(lab, binary)?;
+        self.await_ready()
+    }
+
+    /// [`WeirProcess::restart_with_binary`] without the waiting.
+    pub fn restart_unready(&mut self, lab: &Lab, binary: &Path) -> Result<()> {
+        ensure!(self.ended()?.is_some(), "weir run still runs as process {}: stop or kill it first", self.pid());
+        ensure_fresh(binary)?;
+        self.process = spawn(lab, binary)?;
+        binary.clone_into(&mut self.binary);
+        Ok(())
+    }
+
+    /// Waits until it is ready.
+    pub fn await_ready(&mut self) -> Result<()> {
+        let waited = self.cli(&["status", "--wait-ready", &READY_WITHIN_S.to_string()])?;
+        if waited.code != Some(0) {
+            let ended = self.process.ended()?.map(|status| format!(" (it ended: {status})")).unwrap_or_default();
+            bail!(
+                "weir run is not ready after {READY_WITHIN_S} s{ended}: {}{}\nits log:\n{}",
+                waited.stdout,
+                waited.stderr,
+                self.log()
+            );
+        }
+        Ok(())
     }
 
     /// Runs a verb against this process's socket: `weir ARGUMENTS… --socket SOCKET`.
@@ -142,4 +168,15 @@ impl WeirProcess {
     pub fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
         self.process.wait(deadline)
     }
+}
+
+/// The configuration of a lab's Weir.
+fn config_path(lab: &Lab) -> PathBuf {
+    lab.dir().join("weir.toml")
+}
+
+fn spawn(lab: &Lab, binary: &Path) -> Result<Process> {
+    let mut command = Command::new(binary);
+    command.args(["run", "--config"]).arg(config_path(lab)).current_dir(lab.dir());
+    Process::start(lab, &lab.weir, "weir", &mut command)
 }

@@ -29,8 +29,8 @@ impl HostState {
             tc(&["filter", "show", "dev", "front", "egress"]),
             tc(&["filter", "show", "dev", "back", "egress"]),
             ("parameters".to_owned(), parameters(host)),
-            // Nothing pinned, whether the file system is there or not.
-            ("bpffs".to_owned(), names(Path::new("/sys/fs/bpf")).into_iter().filter(|n| n.contains("weir")).collect()),
+            // Nothing pinned, nor a folder for it.
+            ("bpffs".to_owned(), names(lab.state().parent().unwrap()).join(" ")),
         ];
         let ours = |name: &String| !name.ends_with(".log") && name != "weir.toml" && name != "services.d";
         Self { asked, files: names(lab.dir()).into_iter().filter(ours).collect() }

@@ -1,11 +1,11 @@
-//! After the end nothing of Weir's is left, whatever ended it.
+//! After the end nothing of Weir's is left, whatever ended it but SIGKILL.
 
 use nix::sys::signal::Signal;
-use weir_tests::lab::{HttpLoad, Lab, WeirProcess, vip_v4, vip_v6, wait_until, weir_binary};
+use weir_tests::lab::{HttpLoad, Lab, vip_v4, vip_v6, wait_until};
 
 use crate::held::Held;
 use crate::host_state::HostState;
-use crate::stand::{SOON, Service, Stand, config};
+use crate::stand::{SOON, Service, Stand};
 
 fn services() -> [Service; 2] {
     [Service::tcp("web", (vip_v4(10), 80).into()), Service::tcp("web6", (vip_v6(10), 80).into())]
@@ -55,30 +55,10 @@ fn detach_leaves_nothing() {
         // When it returns the programs are off; the process itself may have moments to go.
         assert!(!stand.lab.socket().exists());
         assert_eq!(stand.weir.wait(SOON).unwrap().code(), Some(0), "{}", stand.weir.log());
-        let again = stand.weir.cli(&["detach"]).unwrap();
+        let again = stand.weir.cli(&["detach", "--state", stand.lab.state().to_str().unwrap()]).unwrap();
         assert_eq!(again.code, Some(1), "{again:?}");
         assert!(again.stderr.contains("weir.sock"), "{again:?}");
     });
-}
-
-/// SIGKILL leaves no time for anything: the kernel itself takes the programs off, and the dead socket is replaced.
-#[test]
-fn after_sigkill_only_a_dead_socket_is_left_and_weir_starts_again() {
-    let mut stand = Stand::new(1, 2, &services());
-    let held = Held::by(stand.weir.pid());
-    assert_eq!(held.left(), held);
-    stand.weir.kill().unwrap();
-    held.await_gone();
-    let links = stand.lab.weir.ip("-details link show").unwrap();
-    assert!(!links.contains("xdp"), "{links}");
-    assert!(stand.lab.socket().exists());
-    let dead = stand.weir.cli(&["status"]).unwrap();
-    assert_eq!(dead.code, Some(1), "{dead:?}");
-    let refused = HttpLoad { concurrency: 1, ..HttpLoad::new((vip_v4(10), 80).into(), 1) };
-    assert_eq!(refused.run(&stand.lab.clients[0].netns).answered(), 0);
-
-    stand.weir = WeirProcess::start(&stand.lab, &weir_binary(), &config(&stand.lab, &services())).unwrap();
-    works(&stand);
 }
 
 /// A stop while connections come and go: those under way finish or fail, none hangs on Weir's remains.

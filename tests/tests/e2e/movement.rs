@@ -27,7 +27,7 @@ fn slots_moved(service: &Service, lab: &Lab) -> f64 {
     let entry = |(id, entry): (u32, weir_tests::lab::Entry)| maglev::Entry {
         id,
         listens: (entry.address, entry.port),
-        weight: entry.weight,
+        weight: entry.weight.into(),
     };
     let all: Vec<maglev::Entry> = (0..).zip(service.entries(lab)).map(entry).collect();
     let gone = all[3];

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use weir::api::types::{BackendRow, LimitRow, RefusalRow, Status};
+use weir::api::client::Client;
+use weir::api::types::{BackendRow, DrainRow, LimitRow, RefusalRow, Status};
 use weir_tests::lab::{
     BACK, Entry, FRONT, FileRegistry, HTTP_PORT, HttpServer, Lab, UDP_PORT, UdpEcho, WeirProcess, wait_until,
     weir_binary,
@@ -19,22 +20,33 @@ pub(crate) struct Service {
     name: &'static str,
     vip: SocketAddr,
     protocol: &'static str,
+    port: Option<u16>,
     more: String,
     weights: Vec<u16>,
 }
 
 impl Service {
     pub(crate) fn tcp(name: &'static str, vip: SocketAddr) -> Self {
-        Self { name, vip, protocol: "tcp", more: String::new(), weights: vec![] }
+        Self { name, vip, protocol: "tcp", port: None, more: String::new(), weights: vec![] }
     }
 
     pub(crate) fn udp(name: &'static str, vip: SocketAddr) -> Self {
         Self { protocol: "udp", ..Self::tcp(name, vip) }
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// More lines of its configuration.
     pub(crate) fn with(self, more: &str) -> Self {
         Self { more: format!("{}{more}\n", self.more), ..self }
+    }
+
+    /// Its backends listen here.
+    pub(crate) fn at(self, port: u16) -> Self {
+        Self { port: Some(port), ..self }
     }
 
     /// The weights of its backends, in the lab's order; 100 for those beyond.
@@ -44,7 +56,7 @@ impl Service {
 
     /// Its backends as the registry has them at first.
     pub(crate) fn entries(&self, lab: &Lab) -> Vec<Entry> {
-        let port = if self.protocol == "tcp" { HTTP_PORT } else { UDP_PORT };
+        let port = self.port.unwrap_or(if self.protocol == "tcp" { HTTP_PORT } else { UDP_PORT });
         let entry = |(index, backend): (usize, &weir_tests::lab::Backend)| {
             let address: IpAddr = if self.vip.is_ipv4() { backend.v4.into() } else { backend.v6.into() };
             Entry::new(&backend.name, address, port, self.weights.get(index).copied().unwrap_or(100))
@@ -65,7 +77,7 @@ impl Service {
 
 /// The configuration of a lab's Weir: both devices, the file registry `services.d`, these services.
 pub(crate) fn config(lab: &Lab, services: &[Service]) -> String {
-    let mut text = format!("[weir]\nsocket = {:?}\n", lab.socket());
+    let mut text = format!("[weir]\nsocket = {:?}\nstate = {:?}\n", lab.socket(), lab.state());
     for device in [FRONT, BACK] {
         text += &format!("\n[[interface]]\nname = {device:?}\nmode = \"native\"\n");
     }
@@ -95,6 +107,12 @@ impl Stand {
 
     /// The same with more tables in the configuration.
     pub(crate) fn with_config(lab: Lab, services: &[Service], more: &str) -> Self {
+        let text = config(&lab, services) + more;
+        Self::with_text(lab, services, &text)
+    }
+
+    /// The same with this configuration, in which these services are.
+    pub(crate) fn with_text(lab: Lab, services: &[Service], text: &str) -> Self {
         let (mut servers, mut echoes) = (vec![], vec![]);
         for backend in &lab.backends {
             servers.push(HttpServer::start(&backend.netns, &backend.name, HTTP_PORT).unwrap());
@@ -104,7 +122,7 @@ impl Stand {
         for service in services {
             registry.publish(service.name, &service.entries(&lab)).unwrap();
         }
-        let weir = WeirProcess::start(&lab, &weir_binary(), &(config(&lab, services) + more)).unwrap();
+        let weir = WeirProcess::start(&lab, &weir_binary(), text).unwrap();
         Self { weir, registry, servers, echoes, lab }
     }
 
@@ -115,6 +133,18 @@ impl Stand {
 
     pub(crate) fn backends(&self, service: &str) -> Vec<BackendRow> {
         self.rows(&["backends", service])
+    }
+
+    /// How far drains are: all of them, or those of one backend.
+    pub(crate) fn drains(&self, backend: Option<&str>) -> Vec<DrainRow> {
+        let query: Vec<(&str, &str)> = backend.iter().map(|backend| ("backend", *backend)).collect();
+        let client = Client::new(&self.lab.socket()).unwrap();
+        self.lab.weir.block_on(|| async { client.get("drains", &query).await }).unwrap()
+    }
+
+    /// Puts another configuration in place of the one that Weir was started with; nobody reads it by itself.
+    pub(crate) fn write_config(&self, text: &str) {
+        std::fs::write(self.lab.dir().join("weir.toml"), text).unwrap();
     }
 
     pub(crate) fn limits(&self) -> Vec<LimitRow> {

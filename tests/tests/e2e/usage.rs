@@ -60,7 +60,7 @@ fn a_bad_configuration_is_refused_by_file_line_and_key() {
         ("port = 80", "port = 70000", &["port", "70000", "1 to 65535"]),
         ("registry = \"local\"", "registry = \"lokal\"", &["registry", "lokal", "local"]),
         ("name = \"front\"", "name = \"fornt\"", &["interface", "fornt", "front"]),
-        ("[weir]\n", "[weir]\non_exit = \"keep\"\n", &["on_exit", "keep", "detach"]),
+        ("[weir]\n", "[weir]\non_exit = \"stay\"\n", &["on_exit", "stay", "detach or keep"]),
     ] {
         let (bad, mut line) = with(&lab, from, to);
         if to.contains("on_exit") {
@@ -114,8 +114,9 @@ fn a_second_weir_harms_nothing_of_the_first() {
     let same = config(&stand.lab, &[web()]);
     refused(&stand.lab, &[], &same, &["socket", &format!("process {pid}"), "weir.sock"]);
     works();
-    // With a socket of its own it gets as far as the devices, which have a program.
-    refused(&stand.lab, &[], &same.replace("weir.sock", "other.sock"), &[FRONT, "another XDP program"]);
+    // With a socket and a folder of its own it gets as far as the devices, which have a program.
+    let other = same.replace("weir.sock", "other.sock").replace("/bpf/weir\"", "/bpf/other\"");
+    refused(&stand.lab, &[], &other, &[FRONT, "another XDP program", &format!("process {pid}")]);
     assert!(!stand.lab.dir().join("other.sock").exists());
     works();
     assert_eq!((Held::by(stand.weir.pid()), first.left()), (first.clone(), first));

@@ -19,6 +19,7 @@ const CAPACITY: Capacity = Capacity {
     limits: 16,
     sources: 4096,
     flows: 4096,
+    replies: 4096,
     devices: 16,
 };
 
@@ -57,7 +58,7 @@ impl Rig {
 
     /// Has both hold what is desired.
     fn reconcile(&mut self) {
-        for step in plan(&self.desired, &self.state).expect("there is room") {
+        for step in plan(&self.desired, &self.state, &|table| self.fake.slots(table)).expect("there is room") {
             self.kernel.apply(&step.op).unwrap_or_else(|error| panic!("{}: {error:?}", step.op));
             self.fake.apply(&step.op).unwrap_or_else(|error| panic!("{}: {error:?}", step.op));
             self.state.record(&step);
@@ -66,12 +67,16 @@ impl Rig {
 
     /// Takes a service away, by its name.
     pub(crate) fn remove(&mut self, service: &str) {
-        self.desired.services.retain(|_, known| known.name != service);
+        let (vip, held) = self.desired.services.iter_mut().find(|(_, held)| held.name == service).expect("it is there");
+        // Without its connections, which would keep it.
+        let vip = *vip;
+        held.cut = std::mem::take(&mut held.backends).into_keys().collect();
+        self.reconcile();
+        self.state.unswept.clear();
+        self.desired.services.remove(&vip);
         self.reconcile();
     }
 
-    /// Sends a frame through both, and asserts that they agree on its fate and on every counter.
-    #[track_caller]
     pub(crate) fn send(&mut self, frame: &[u8]) -> (Fate, Option<Refusal>) {
         let host = self.through_host(frame);
         let kernel = self.through_kernel(frame);

@@ -7,7 +7,7 @@ use lb_common::Address;
 use lb_common::abi::{Delivery, DeviceFlags, Limit, LimitScope, LimitUnit};
 use lb_common::gcra::TICKS_PER_NS;
 use lb_common::tables::Route;
-use weir::desired::{BackendKey, Desired, DesiredBackend, DesiredService, Way};
+use weir::desired::{Desired, DesiredBackend, DesiredService, Way};
 use weir::vip::{Protocol, Vip};
 
 /// Where frames come in: the loopback device, as `BPF_PROG_TEST_RUN` has it.
@@ -34,13 +34,15 @@ fn device(ifindex: u32, mtu: u32) -> Way {
 fn service(backends: &[(&str, u16, Way)], limits: &[Limit]) -> DesiredService {
     let backend = |&(address, port, way): &(&str, u16, Way)| {
         let listens = SocketAddr::new(address.parse().expect("an address"), port);
-        (BackendKey { listens, id: listens.to_string() }, DesiredBackend { weight: 1, zone: None, way })
+        let (weight, share) = (1, lb_common::abi::Backend::WEIGHT_ONE);
+        (listens, DesiredBackend { id: listens.to_string(), weight, share, lingers: false, zone: None, way })
     };
     DesiredService {
         name: String::new(),
         seed: 42,
         limits: limits.to_vec(),
         backends: backends.iter().map(backend).collect(),
+        ..DesiredService::default()
     }
 }
 
@@ -88,7 +90,7 @@ pub(crate) fn desired(ifindex: u32, front: u32) -> Desired {
         (vip, service)
     });
     let devices = [(front, DeviceFlags::TRANSMIT), (INGRESS, DeviceFlags::ATTACHED)];
-    Desired { services: services.collect(), devices: BTreeMap::from(devices) }
+    Desired { services: services.collect(), devices: BTreeMap::from(devices), flow_limit: None }
 }
 
 /// The ways to clients, for the host's tables.
