@@ -25,9 +25,20 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
 /// Builds the binary called `name` of a package in the release profile and returns where it is. Writes nothing to
 /// this program's standard output.
 pub(crate) fn build_release(package: &str, name: &str) -> Result<PathBuf> {
+    build(package, name, &[], None)
+}
+
+/// [`build_release`] with a variable in the environment, beside the build without it.
+pub(crate) fn build_release_with(package: &str, name: &str, variable: (&str, &str)) -> Result<PathBuf> {
+    build(package, name, &["--target-dir", "target/other"], Some(variable))
+}
+
+fn build(package: &str, name: &str, more: &[&str], variable: Option<(&str, &str)>) -> Result<PathBuf> {
     let arguments =
         ["build", "--release", "--package", package, "--bin", name, "--message-format", "json-render-diagnostics"];
+    let arguments = [&arguments[..], more].concat();
     let mut child = command(&arguments)
+        .envs(variable)
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot run {}", shown(&arguments)))?;

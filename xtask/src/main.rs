@@ -1,9 +1,12 @@
 //! Weir's own tasks: `cargo xtask VERB`.
 
 mod cargo;
+mod chaos;
 mod ci;
 mod demo;
+mod mark;
 mod privileges;
+mod screen;
 mod setup;
 
 use std::process::ExitCode;
@@ -29,6 +32,8 @@ enum Verb {
     },
     /// Shows Weir at work between network namespaces: real connections, weights, a registry that changes, a limit
     Demo(demo::Options),
+    /// Changes, stops, kills and upgrades Weir while thousands of connections talk, and says what broke
+    Chaos(chaos::Options),
     /// Runs every test, or those whose names contain one of the filters; needs root
     Test {
         /// Parts of the names of the tests to run
@@ -50,6 +55,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Setup { check } => setup::run(check),
         Verb::Demo(options) => demo::run(&options),
+        Verb::Chaos(options) => chaos::run(&options),
         Verb::Test { filters } => ci::test(&filters),
         Verb::Ci => ci::all(),
         Verb::Clean => clean(),

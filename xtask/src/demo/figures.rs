@@ -1,10 +1,11 @@
 //! The figures of a demonstration, and the marks they are held to.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Serialize;
 use weir_tests::lab::HttpReport;
+
+use crate::mark::Mark;
 
 /// All of it.
 #[derive(Debug, Clone, Serialize)]
@@ -35,19 +36,6 @@ impl Figures {
         marks.extend([&limit.admitted, &limit.bystander]);
         marks
     }
-}
-
-/// One thing that was measured, and what it had to be.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Mark {
-    /// What was measured.
-    pub(crate) what: &'static str,
-    /// What came out, in words.
-    pub(crate) found: String,
-    /// What it had to be, in words.
-    pub(crate) wanted: String,
-    /// Whether it was.
-    pub(crate) passed: bool,
 }
 
 /// How requests were spread, held to the weights.
@@ -201,17 +189,6 @@ pub(crate) fn failures(reports: &[&HttpReport]) -> String {
     }
 }
 
-/// The middle one, the later of the two middle ones where there are two.
-pub(crate) fn median(durations: &[Duration]) -> Duration {
-    let mut sorted = durations.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-}
-
-pub(crate) fn milliseconds(duration: Duration) -> f64 {
-    1_000.0 * duration.as_secs_f64()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,12 +216,5 @@ mod tests {
         let mut strange = report(2_500, 7_500);
         strange.answers.insert("c".to_owned(), 1);
         assert!(!Spread::new("x", &strange, &weights(), 1.5).mark.passed);
-    }
-
-    #[test]
-    fn the_median_is_the_middle() {
-        let ms = Duration::from_millis;
-        assert_eq!(median(&[ms(9), ms(1), ms(5)]), ms(5));
-        assert_eq!(median(&[]), Duration::ZERO);
     }
 }

@@ -2,7 +2,6 @@
 
 mod figures;
 mod phases;
-mod screen;
 mod stage;
 
 use std::path::PathBuf;
@@ -12,9 +11,9 @@ use anyhow::{Result, bail};
 use clap::Args;
 use weir_tests::lab;
 
+use crate::screen::Screen;
 use crate::{cargo, privileges, setup};
 use figures::Figures;
-use screen::Screen;
 use stage::Stage;
 
 /// What a person may ask for.
@@ -51,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         Err(error) => bail!("{error:#}\n\nthe end of Weir's log:\n{}", stage.log_tail()),
     };
-    screen.summary(&figures);
+    screen.summary(&figures.marks(), figures.seconds);
     if options.json {
         println!("{}", serde_json::to_string_pretty(&figures)?);
     }

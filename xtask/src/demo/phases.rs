@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use weir_tests::lab::{Backend, HttpLoad, HttpReport, UdpLoad};
 
-use super::figures::{Limit, Mark, Membership, Spread, Weight, failures, median, milliseconds};
-use super::screen::{Bar, Screen};
+use super::figures::{Limit, Membership, Spread, Weight, failures};
 use super::stage::{LIMIT_BURST, LIMIT_RATE, Members, Stage, echo, first_members, http_v4, http_v6};
+use crate::mark::{Mark, median, milliseconds};
+use crate::screen::{Bar, Screen};
 
 const SPREAD_REQUESTS: usize = 20_000;
 /// Points that a share of 20,000 requests may be off.

@@ -13,7 +13,7 @@ use weir_tests::lab::{
     vip_v4, vip_v6, wait_until,
 };
 
-use super::screen::Screen;
+use crate::screen::Screen;
 
 /// The rate of the UDP service's limit, packets a second for each source.
 pub(super) const LIMIT_RATE: u32 = 1_000;
@@ -191,7 +191,7 @@ fn config(lab: &Lab) -> String {
     };
     let interface = |name: &str| format!("\n[[interface]]\nname = \"{name}\"\nmode = \"native\"\n");
     [
-        format!("[weir]\nsocket = {:?}\non_exit = \"detach\"\n", lab.socket()),
+        format!("[weir]\nsocket = {:?}\nstate = {:?}\non_exit = \"detach\"\n", lab.socket(), lab.state()),
         interface(FRONT),
         interface(BACK),
         "\n[registry.local]\ntype = \"file\"\npath = \"services.d\"\n".to_owned(),

@@ -1,9 +1,9 @@
-//! What a person sees: headings, bars that move on a terminal and stand still elsewhere, and marks.
+//! What a person sees of a long task: headings, bars that move on a terminal and stand still elsewhere, and marks.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::figures::{Figures, Mark};
+use crate::mark::Mark;
 
 /// How often bars are drawn anew.
 const FRAME: Duration = Duration::from_millis(80);
@@ -12,15 +12,15 @@ const WIDTH: usize = 40;
 
 /// A bar.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Bar {
+pub(crate) struct Bar {
     /// What it is of.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// How full it is, 0 to 1.
-    pub(super) part: f64,
+    pub(crate) part: f64,
     /// How full it should be.
-    pub(super) expected: Option<f64>,
+    pub(crate) expected: Option<f64>,
     /// What is written behind it.
-    pub(super) note: String,
+    pub(crate) note: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +33,9 @@ enum Kind {
     Silent,
 }
 
-/// Where the demonstration is shown.
+/// Where a task is shown.
 #[derive(Debug)]
-pub(super) struct Screen {
+pub(crate) struct Screen {
     kind: Kind,
     started: Instant,
     drawn: Option<Instant>,
@@ -46,7 +46,7 @@ pub(super) struct Screen {
 
 impl Screen {
     /// Standard output, or nothing at all.
-    pub(super) fn new(silent: bool) -> Self {
+    pub(crate) fn new(silent: bool) -> Self {
         let kind = match (silent, std::io::stdout().is_terminal()) {
             (true, _) => Kind::Silent,
             (false, true) => Kind::Terminal,
@@ -56,23 +56,23 @@ impl Screen {
     }
 
     /// The title of what comes next.
-    pub(super) fn heading(&mut self, text: &str) {
+    pub(crate) fn heading(&mut self, text: &str) {
         let at = self.started.elapsed().as_secs_f64();
         self.write(&format!("\n{} {}\n", self.coloured("1", text), self.coloured("2", &format!("[{at:.1} s]"))));
     }
 
     /// A line of text.
-    pub(super) fn line(&mut self, text: &str) {
+    pub(crate) fn line(&mut self, text: &str) {
         self.write(&format!("   {text}\n"));
     }
 
     /// Whether it is time for [`Screen::bars`], for those who find bars costly to make.
-    pub(super) fn due(&self) -> bool {
+    pub(crate) fn due(&self) -> bool {
         self.kind == Kind::Terminal && self.drawn.is_none_or(|drawn| drawn.elapsed() >= FRAME)
     }
 
     /// Shows how far things are, if it is time; keeps it for [`Screen::bars_done`] in any case.
-    pub(super) fn bars(&mut self, bars: &[Bar]) {
+    pub(crate) fn bars(&mut self, bars: &[Bar]) {
         self.last = bars.to_vec();
         if self.kind == Kind::Terminal && self.due() {
             self.draw();
@@ -80,7 +80,7 @@ impl Screen {
     }
 
     /// Draws the bars as they were last, and leaves them.
-    pub(super) fn bars_done(&mut self) {
+    pub(crate) fn bars_done(&mut self) {
         if self.kind != Kind::Silent && !self.last.is_empty() {
             self.draw();
         }
@@ -90,18 +90,19 @@ impl Screen {
     }
 
     /// Whether a mark was met.
-    pub(super) fn mark(&mut self, mark: &Mark) {
+    pub(crate) fn mark(&mut self, mark: &Mark) {
         let Mark { what, found, wanted, passed } = mark;
         let sign = if *passed { self.coloured("32", "✓") } else { self.coloured("31", "✗") };
         self.write(&format!("   {sign} {what}: {found} (wanted: {wanted})\n"));
     }
 
-    /// All marks again, in one place.
-    pub(super) fn summary(&mut self, figures: &Figures) {
+    /// All marks again, in one place, and how long it took.
+    pub(crate) fn summary(&mut self, marks: &[&Mark], seconds: f64) {
         self.heading("Summary");
-        figures.marks().into_iter().for_each(|mark| self.mark(mark));
-        let outcome = if figures.passed { "every mark was met" } else { "a mark was missed" };
-        self.line(&format!("{outcome}, in {:.1} s", figures.seconds));
+        marks.iter().for_each(|mark| self.mark(mark));
+        let met = marks.iter().all(|mark| mark.passed);
+        let outcome = if met { "every mark was met" } else { "a mark was missed" };
+        self.line(&format!("{outcome}, in {seconds:.1} s"));
     }
 
     fn draw(&mut self) {
