@@ -209,6 +209,8 @@ fn after_sigkill_traffic_goes_on_and_the_next_end_leaves_nothing() {
     let dead = stand.weir.cli(&["status"]).unwrap();
     assert_eq!(dead.code, Some(1), "{dead:?}");
     stand.weir.restart(&stand.lab).unwrap();
+    // What was adopted is looked up, too: the stack is slower, and may not let pass what XDP sends.
+    stand.await_backends("web", "the way out", |rows| rows.iter().all(|row| row.delivery.starts_with("xdp ")));
     works(&stand);
     stop(&mut stand);
     held.await_gone();
