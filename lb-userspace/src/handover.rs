@@ -185,7 +185,7 @@ impl Handover {
             }
             let left = self.left.entry(old).or_default();
             left.slots += 1;
-            left.unseen |= !quiet && old != slot.current();
+            left.unseen |= (!quiet || slot.is_learning()) && old != slot.current();
             for (_, flow) in own {
                 self.flows += 1;
                 sweep.living.insert(flow.backend);
