@@ -215,8 +215,8 @@ fn a_configuration_that_is_wrong_or_needs_a_restart_changes_nothing() {
         ("[weir]\n", "[weir]\ntable_size = 1021\n", &["table_size", "start Weir anew"]),
         (
             "[weir]\n",
-            "[weir]\nhash_seed = 7\nmax_sources = 7\nmax_flows = 2048\nmax_backends = 7\nmax_services = 999\n",
-            &["hash_seed, max_sources, max_services, max_backends, max_flows"],
+            "[weir]\nhash_seed = 7\nmax_sources = 7\nmax_flows = 2048\nmax_backends = 7\n",
+            &["hash_seed, max_sources, max_backends, max_flows"],
         ),
         ("bpf/weir\"", "bpf/other\"", &["found another state under [weir]"]),
     ] {
@@ -229,10 +229,15 @@ fn a_configuration_that_is_wrong_or_needs_a_restart_changes_nothing() {
     }
     std::fs::remove_file(stand.lab.dir().join("weir.toml")).unwrap();
     refused(&stand, &["reload"], &["weir.toml", "No such file"]);
-    // A device that is not there is waited for, as one that goes away is.
-    let report = reload(&stand, &(good.clone() + "\n[[interface]]\nname = \"later\"\n"));
-    assert_eq!(report.moved_ppm, 0);
-    assert!(stand.status().interfaces.iter().any(|row| (row.name.as_str(), row.mode.as_str()) == ("later", "absent")));
+    // A device that was never there is a typing error, which would take the programs off the one that is.
+    stand.write_config(&good.replace("\"front\"", "\"frnt\""));
+    refused(&stand, &["reload"], &["interface.frnt: found no such device", "front"]);
+    // Room for more services counts from the next start.
+    let report = reload(&stand, &good.replace("[weir]\n", "[weir]\nmax_services = 999\n"));
+    assert!(
+        report.notes.iter().any(|note| note.contains("max_services = 999 counts from the next start")),
+        "{report:?}"
+    );
     reload(&stand, &good);
     assert_answered(&stand, vip());
 }
