@@ -30,8 +30,8 @@ fn main() -> Result<()> {
     let toolchain = if linked {
         // SAFETY: a build script is one thread until it starts others; the variables are for the cargo it calls.
         unsafe {
-            // The two crates that use unstable features; named, so that aya-build does not ask for build-std.
-            std::env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,weir_bpf");
+            // The crates that use unstable features; named, so that aya-build does not ask for build-std.
+            std::env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,weir_bpf,weir_decap_bpf");
             std::env::set_var("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", "bpf-linker");
             std::env::set_var("CARGO_TARGET_BPFEB_UNKNOWN_NONE_LINKER", "bpf-linker");
         }

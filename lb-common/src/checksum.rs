@@ -1,5 +1,7 @@
 //! Internet checksums, updated by what changed (RFC 1624).
 
+use crate::Address;
+
 /// The change of a sum: `~m + m'` over every word that was replaced.
 ///
 /// One's-complement sums do not care for the byte order as long as everything is summed in the same one (RFC 1071
@@ -28,6 +30,13 @@ impl Delta {
         Self(self.0 + !old as u64 + new as u64)
     }
 
+    /// Both changes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// The checksum field after the change: `HC' = ~(~HC + ~m + m')`, RFC 1624 equation 3. Takes and returns the
     /// field as it lies in memory.
     #[inline(always)]
@@ -48,6 +57,75 @@ impl Delta {
             0 => 0xffff,
             sum => sum,
         }
+    }
+}
+
+/// A sum of words, each as it lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sum(u64);
+
+impl Sum {
+    /// Of nothing.
+    #[inline(always)]
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
+    /// With one more word of 16 bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add16(self, word: u16) -> Self {
+        Self(self.0 + word as u64)
+    }
+
+    /// With one more word of 32 bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add32(self, word: u32) -> Self {
+        Self(self.0 + word as u64)
+    }
+
+    /// With the words of an address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add_address(self, address: Address) -> Self {
+        let [a, b, c, d] = address.words();
+        self.add32(a).add32(b).add32(c).add32(d)
+    }
+
+    /// With another sum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
+    /// Less a word of 16 bits: its complement is its negative.
+    #[inline(always)]
+    #[must_use]
+    pub const fn subtract16(self, word: u16) -> Self {
+        self.add16(!word)
+    }
+
+    /// Less the words of two addresses of one family.
+    #[inline(always)]
+    #[must_use]
+    pub const fn subtract_addresses(self, v4: bool, one: Address, other: Address) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (one.words(), other.words());
+        let low = self.add32(!d).add32(!h);
+        if v4 { low } else { low.add32(!a).add32(!b).add32(!c).add32(!e).add32(!f).add32(!g) }
+    }
+
+    /// The same in sixteen bits.
+    #[inline(always)]
+    pub const fn folded(self) -> u16 {
+        fold(self.0)
+    }
+
+    /// The checksum field, as it lies in memory (RFC 1071).
+    #[inline(always)]
+    pub const fn checksum(self) -> u16 {
+        !fold(self.0)
     }
 }
 

@@ -1,7 +1,10 @@
 //! What tables of whole packets cannot show: what depends on the clock, and what no plan ever makes.
 
 use super::*;
-use crate::abi::{Slot, Table, VipKey};
+use crate::Address;
+use crate::abi::{
+    Backend, Delivery, Endpoint, EndpointFlags, ReplyKey, ReplyOwner, Service, ServiceFlags, Slot, Table, VipKey,
+};
 use crate::host::HostTables;
 use crate::parse::UDP;
 
@@ -23,7 +26,7 @@ fn tables() -> HostTables {
         services: vec![Service { vip, table: Table { base: 0, len: 1 }.pack(), ..Service::default() }],
         slots: vec![Slot::settled(0)],
         backends: vec![backend],
-        endpoints: [(listens, Endpoint { service: 0, backend: 0 })].into(),
+        endpoints: [(listens, Endpoint { service: 0, backend: 0, flags: EndpointFlags::NAT })].into(),
         ..HostTables::default()
     };
     tables.now_ns.set(1_000_000_000_000);
@@ -45,7 +48,7 @@ fn datagram(from: ([u8; 4], u16), to: ([u8; 4], u16)) -> [u8; 42] {
 }
 
 fn send(tables: &HostTables, from: ([u8; 4], u16), to: ([u8; 4], u16)) -> Verdict {
-    decide(datagram(from, to).as_mut_slice(), tables, 1)
+    decide(datagram(from, to).as_mut_slice(), tables, &mut Scratch::default(), 1)
 }
 
 fn pass(tables: &HostTables, seconds: u64) {
@@ -75,6 +78,18 @@ fn of_a_shared_backend_the_last_datagram_says_whose_the_flow_is() {
     assert_eq!(send(&tables, BACKEND, CLIENT), Verdict::Refused(Refusal::Direct));
     assert_eq!(send(&tables, CLIENT, VIP), Verdict::Stack);
     assert_eq!(send(&tables, BACKEND, CLIENT), Verdict::Stack);
+}
+
+#[test]
+fn a_reply_of_a_service_without_a_table_is_counted_for_no_backend() {
+    let mut tables = tables();
+    // The endpoint is known for the first service, and the reply is remembered for the second.
+    tables.services.push(Service { vip: key((VIP.0, 54)), ..Service::default() });
+    let remembered = ReplyKey::new(Address::from_v4(CLIENT.0), CLIENT.1.to_be_bytes(), key(BACKEND));
+    tables.replies.borrow_mut().insert(remembered, ReplyOwner { service: 1, seen_s: 0 });
+    assert_eq!(send(&tables, BACKEND, CLIENT), Verdict::Stack);
+    assert_eq!(tables.service_traffic.borrow()[&1].reply_packets, 1);
+    assert!(tables.backend_traffic.borrow().is_empty());
 }
 
 #[test]

@@ -8,18 +8,20 @@
 //! Relatives: JET (CoNEXT 2020) remembers the flows of the moving part alone; SilkRoad (SIGCOMM 2017) and Beamer (NSDI
 //! 2018) keep the version, or the server, of before.
 
-use crate::Address;
 use crate::abi::{FLOW_LIMIT, Flow, FlowFlags, FlowKey, Service, Slot, Table};
 use crate::gcra::{self, Admission};
 use crate::hash;
+use crate::headers::Headers;
 use crate::packet::Packet;
-use crate::parse::{FIN, Headers, RST, SYN};
+use crate::parse::{FIN, RST, SYN};
 use crate::tables::{FlowCell, FlowUse, Tables};
+use crate::{Address, request};
 
 /// How often a flow tries to be remembered while other CPUs remember theirs. Not to be is no harm.
 const TRIES: u32 = 2;
 
 /// A flow's place in its service's table.
+#[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// The table.
@@ -42,35 +44,20 @@ pub fn place<T: Tables>(tables: &T, service: &Service, client: Address, client_p
     Some(Place { table, number, slot })
 }
 
-/// The backend that a packet from a client to the service `id` goes to; `None` when nobody takes it.
+/// The backend that a client's packet goes to, when its slot moves, or when it is `claimed` by another backend than its
+/// slot's: by a connection id, which follows the connection wherever the client goes. [`Slot::NOBODY`] when nobody takes it.
 #[inline(always)]
-pub fn forward<P: Packet + ?Sized, T: Tables>(
+pub fn hand_over<P: Packet + ?Sized, T: Tables>(
     packet: &P,
     tables: &T,
-    id: u32,
     headers: &Headers,
-    place: &Place,
-) -> Option<u32> {
-    let backend = match place.slot.old() {
-        // This is nearly every packet of nearly every day: no table, no clock.
-        None => place.slot.current(),
-        Some(old) => hand_over(packet, tables, id, headers, place, old),
-    };
-    (backend != Slot::NOBODY).then_some(backend)
-}
-
-/// A packet from a client, of a slot that moves away from `old`.
-#[inline(always)]
-fn hand_over<P: Packet + ?Sized, T: Tables>(
-    packet: &P,
-    tables: &T,
     id: u32,
-    headers: &Headers,
     place: &Place,
-    old: u32,
+    claimed: u32,
 ) -> u32 {
+    let Some(service) = tables.service(id) else { return Slot::NOBODY };
     let current = place.slot.current();
-    let key = FlowKey::new(headers.source.address, headers.source.port_bytes(), id);
+    let key = request::key(service, headers, id);
     let now_s = tables.now_s();
     let said = Said::by_client(packet, headers);
     tables.count_flows(FlowUse::Lookup);
@@ -78,26 +65,39 @@ fn hand_over<P: Packet + ?Sized, T: Tables>(
         let flow = cell.read();
         // A SYN in the midst of a connection is an old one, come late, or forged, or the client has lost its end: who
         // holds the connection knows (RFC 9293 §3.5.2, RFC 5961 §4). After its end it begins another one.
-        if headers.opens && flow.is_closed() {
-            if current != Slot::NOBODY {
-                cell.begin(said.flow(current, now_s));
-            }
-            return current;
+        let begins = if headers.opens && flow.is_closed() { current } else { flow.backend };
+        let backend = if claimed == Slot::NOBODY { begins } else { claimed };
+        if backend == flow.backend && !(headers.opens && flow.is_closed()) {
+            cell.note_client(now_s, said.flags | flow.client & !FlowFlags::RST, said.next, said.expects);
+        } else if backend != Slot::NOBODY {
+            cell.begin(said.flow(backend, now_s));
         }
-        cell.note_client(now_s, said.flags | flow.client & !FlowFlags::RST, said.next, said.expects);
-        return flow.backend;
+        return backend;
     }
-    let begins = if headers.tcp { headers.opens } else { !place.slot.is_learning() };
-    let backend = if begins { current } else { old };
+    let Some(old) = place.slot.old() else {
+        // Claimed by another than the settled slot's.
+        if claimed != Slot::NOBODY && !remember(tables, &key, said.flow(claimed, now_s)) {
+            tables.stamp(id, place.table, place.number, now_s);
+        }
+        return if claimed == Slot::NOBODY { current } else { claimed };
+    };
+    let begins = if headers.has_openings() { headers.opens } else { !place.slot.is_learning() };
+    let backend = if claimed != Slot::NOBODY {
+        claimed
+    } else if begins {
+        current
+    } else {
+        old
+    };
     // With nobody to go to there is nothing to remember; nor where unknown flows go anyway.
-    if backend == Slot::NOBODY || current == old {
+    if backend == Slot::NOBODY || current == old && backend == old {
         return backend;
     }
     if remember(tables, &key, said.flow(backend, now_s)) {
         return backend;
     }
     tables.stamp(id, place.table, place.number, now_s);
-    if headers.tcp { old } else { backend }
+    if headers.has_openings() { old } else { backend }
 }
 
 /// Whether a packet from `backend` belongs to the flow `key`, whose place is `place`; `said` is what [`said_by_server`]
@@ -137,8 +137,15 @@ pub fn follow<T: Tables>(tables: &T, place: &Place, key: &FlowKey, said: impl Fn
 /// What a packet from a backend says of its connection, as [`FlowFlags`].
 #[inline(always)]
 pub fn said_by_server<P: Packet + ?Sized>(packet: &P, headers: &Headers) -> u32 {
-    let flags = if headers.tcp { packet.read::<1>(headers.l4 + 13).map_or(0, |[flags]| flags) } else { 0 };
+    let l4 = usize::from(headers.l4);
+    let flags = if headers.tcp() { packet.read::<1>(l4 + 13).map_or(0, |[flags]| flags) } else { 0 };
     FlowFlags::SPOKE | FlowFlags::of(flags)
+}
+
+/// What a packet from a client says of its connection, as [`FlowFlags`].
+#[inline(always)]
+pub fn said_by_client<P: Packet + ?Sized>(packet: &P, headers: &Headers) -> u32 {
+    if headers.opens { said_by_server(packet, headers) & !FlowFlags::SPOKE } else { said_by_server(packet, headers) }
 }
 
 #[inline(always)]
@@ -172,12 +179,13 @@ struct Said {
 impl Said {
     #[inline(always)]
     fn by_client<P: Packet + ?Sized>(packet: &P, headers: &Headers) -> Self {
-        if !headers.tcp {
-            return Self { flags: FlowFlags::SPOKE, next: 0, expects: 0 };
+        if !headers.tcp() {
+            return Self { flags: said_by_client(packet, headers), next: 0, expects: 0 };
         }
+        let l4 = usize::from(headers.l4);
         // Sequence number, acknowledgement, data offset, flags (RFC 9293 §3.1). A well-formed packet has them.
-        let [s0, s1, s2, s3, a0, a1, a2, a3, offset, flags] = packet.read(headers.l4 + 4).unwrap_or_default();
-        let payload_at = headers.l4.wrapping_add(usize::from(offset >> 4) * 4);
+        let [s0, s1, s2, s3, a0, a1, a2, a3, offset, flags] = packet.read(l4 + 4).unwrap_or_default();
+        let payload_at = l4.wrapping_add(usize::from(offset >> 4) * 4);
         let payload = headers.ends_at().saturating_sub(payload_at);
         #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
         let next = u32::from_be_bytes([s0, s1, s2, s3])

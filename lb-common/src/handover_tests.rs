@@ -1,10 +1,10 @@
 //! A slot that hands over, packet by packet.
 
 use super::*;
-use crate::abi::{Backend, Delivery, Endpoint, VipKey};
+use crate::abi::{Backend, Delivery, Endpoint, EndpointFlags, ServiceFlags, VipKey};
 use crate::host::HostTables;
 use crate::parse::{TCP, UDP};
-use crate::{Refusal, Verdict, decide};
+use crate::{Refusal, Scratch, Verdict, decide};
 
 type At = ([u8; 4], u16);
 
@@ -26,7 +26,7 @@ fn tables(protocol: u8, slot: Slot, max_flows: usize) -> HostTables {
     let listens = BACKENDS.map(|at| key(at, protocol));
     let row =
         |key: VipKey| Backend { address: key.address, port: key.port, delivery: Delivery::STACK, ..Backend::default() };
-    let endpoint = |(backend, key)| (key, Endpoint { service: 0, backend });
+    let endpoint = |(backend, key)| (key, Endpoint { service: 0, backend, flags: EndpointFlags::NAT });
     let tables = HostTables {
         vips: [(vip, 0)].into(),
         services: vec![Service { vip, table: Table { base: 0, len: 1 }.pack(), ..Service::default() }],
@@ -64,7 +64,7 @@ fn packet(protocol: u8, from: At, to: At, flags: u8) -> Vec<u8> {
 fn request(tables: &HostTables, from: At, flags: u8) -> Result<usize, Refusal> {
     let protocol = tables.services[0].vip.protocol;
     let mut frame = packet(protocol, from, VIP, flags);
-    match decide(frame.as_mut_slice(), tables, 1) {
+    match decide(frame.as_mut_slice(), tables, &mut Scratch::default(), 1) {
         Verdict::Stack => Ok(BACKENDS.iter().position(|(address, _)| frame[30..34] == *address).expect("a backend")),
         Verdict::Refused(refusal) => Err(refusal),
         verdict => panic!("{verdict:?}"),
@@ -74,7 +74,7 @@ fn request(tables: &HostTables, from: At, flags: u8) -> Result<usize, Refusal> {
 /// Whether a backend's packet is taken for the VIP's.
 fn is_reply(tables: &HostTables, backend: usize, to: At, flags: u8) -> bool {
     let mut frame = packet(tables.services[0].vip.protocol, BACKENDS[backend], to, flags);
-    decide(frame.as_mut_slice(), tables, 1) == Verdict::Stack && frame[26..30] == VIP.0
+    decide(frame.as_mut_slice(), tables, &mut Scratch::default(), 1) == Verdict::Stack && frame[26..30] == VIP.0
 }
 
 fn flow(tables: &HostTables, client: At) -> Option<Flow> {
@@ -197,7 +197,81 @@ fn what_the_client_said_last_is_known_for_a_reset() {
     frame.extend(*b"hello and padding");
     frame[38..42].copy_from_slice(&0xffff_fffe_u32.to_be_bytes());
     frame[42..46].copy_from_slice(&77_u32.to_be_bytes());
-    assert_eq!(decide(frame.as_mut_slice(), &tables, 1), Verdict::Stack);
+    assert_eq!(decide(frame.as_mut_slice(), &tables, &mut Scratch::default(), 1), Verdict::Stack);
     let flow = flow(&tables, CLIENT).expect("it is remembered");
     assert_eq!((flow.client_next, flow.client_expects), (4, 77), "five bytes, and the FIN, from two before the end");
+}
+
+/// A server that says something once in a minute, to which nobody answers at once.
+#[test]
+fn a_connection_on_which_the_server_alone_speaks_goes_on() {
+    const IDLE_S: u32 = 120;
+    let tables = tables(TCP, Slot::moving(1, 0, false), 16);
+    let pass = |seconds: u64| tables.now_ns.set(tables.now_ns.get() + seconds * 1_000_000_000);
+    let of = |client| flow(&tables, client).expect("it is remembered");
+    assert_eq!([CLIENT, OTHER].map(|client| request(&tables, client, ACK)), [Ok(0); 2]);
+    for _ in 0..5 {
+        pass(60);
+        assert!(is_reply(&tables, 0, CLIENT, ACK));
+    }
+    pass(60);
+    let (now_s, heard, half) = (tables.now_s(), of(CLIENT), of(OTHER));
+    assert_eq!((heard.client, heard.server, heard.seen_s), (FlowFlags::SPOKE, FlowFlags::SPOKE, now_s - 60));
+    assert!(heard.is_living(now_s, IDLE_S, true), "both were heard");
+    // The other one's server has said nothing: its end is not known, and it is not believed for as long as others.
+    assert_eq!((half.server, half.seen_s), (0, now_s - 360));
+    assert!(half.is_living(half.seen_s + Flow::HALF_OPEN_S, IDLE_S, true));
+    assert!(!half.is_living(half.seen_s + Flow::HALF_OPEN_S + 1, IDLE_S, true));
+    assert!(half.is_half_heard(half.seen_s + IDLE_S, IDLE_S) && !half.is_half_heard(half.seen_s + IDLE_S + 1, IDLE_S));
+
+    // What was forgotten goes on all the same, as long as the slot moves.
+    tables.flows.borrow_mut().clear();
+    assert!(is_reply(&tables, 0, OTHER, ACK));
+    assert_eq!(flow(&tables, OTHER), None, "a server begins nothing");
+    assert_eq!(request(&tables, OTHER, ACK), Ok(0));
+    assert!(is_reply(&tables, 0, OTHER, ACK));
+    assert!(of(OTHER).is_living(now_s + IDLE_S, IDLE_S, true));
+}
+
+#[test]
+fn a_connection_that_is_only_opened_or_closed_is_not_half_heard() {
+    let flow = |client, server| Flow { client, server, seen_s: 1_000, ..Flow::default() };
+    let (fin, rst, spoke) = (FlowFlags::FIN, FlowFlags::RST, FlowFlags::SPOKE);
+    assert!(flow(spoke, 0).is_half_heard(1_040, 120) && flow(spoke | fin, 0).is_half_heard(1_040, 120));
+    assert!(flow(spoke, 0).is_half_heard(999, 120), "the kernel may be a moment ahead");
+    for flow in [flow(0, 0), flow(0, spoke), flow(spoke | fin, spoke | fin), flow(spoke, rst)] {
+        assert!(!flow.is_half_heard(1_040, 120), "{flow:?}");
+    }
+}
+
+/// Replies that are remembered are not asked of the slot whose they are; the flow is to live by them all the same.
+#[test]
+fn of_a_shared_backend_a_remembered_reply_is_noted_in_its_flow() {
+    const IDLE_S: u32 = 120;
+    const SECOND: At = (VIP.0, 81);
+    let mut tables = tables(TCP, Slot::moving(1, 0, false), 16);
+    // The second service has the same backends, by ids of its own; their endpoints are known for the first.
+    tables.services[0].flags = ServiceFlags::REMEMBER_REPLIES;
+    let (vip, table) = (key(SECOND, TCP), Table { base: 1, len: 1 }.pack());
+    tables.services.push(Service { vip, table, ..tables.services[0] });
+    tables.slots.push(Slot::moving(4, 3, false));
+    tables.backends.extend_from_within(..);
+    tables.vips.insert(vip, 1);
+    for (service, to, backend) in [(0, VIP, 0), (1, SECOND, 3)] {
+        let client = (CLIENT.0, CLIENT.1 + to.1);
+        assert_eq!(
+            decide(packet(TCP, client, to, ACK).as_mut_slice(), &tables, &mut Scratch::default(), 1),
+            Verdict::Stack
+        );
+        tables.now_ns.set(tables.now_ns.get() + 60_000_000_000);
+        let mut answer = packet(TCP, BACKENDS[0], client, ACK);
+        assert_eq!(decide(answer.as_mut_slice(), &tables, &mut Scratch::default(), 1), Verdict::Stack);
+        assert_eq!((&answer[26..30], &answer[34..36]), (&to.0[..], &to.1.to_be_bytes()[..]), "whose it is");
+        let key = FlowKey::new(Address::from_v4(client.0), client.1.to_be_bytes(), service);
+        let flow = tables.flows.borrow()[&key];
+        let now_s = tables.now_s();
+        assert_eq!((flow.backend, flow.server, flow.seen_s), (backend, FlowFlags::SPOKE, now_s));
+        assert!(flow.is_living(now_s + IDLE_S, IDLE_S, true));
+        assert_eq!(tables.backend_traffic.borrow()[&backend].reply_packets, 1);
+    }
 }

@@ -7,23 +7,37 @@
 
 pub mod abi;
 pub mod address;
+pub mod answer;
 pub mod checksum;
+pub mod decap;
 pub mod decide;
+pub mod direct;
+pub mod forward;
+pub mod fragment;
 pub mod gcra;
 pub mod handover;
 pub mod hash;
+pub mod headers;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
-pub mod nat;
+pub mod icmp;
+pub mod limits;
 pub mod packet;
 pub mod parse;
+pub mod path;
+pub mod quic;
 pub mod refusal;
+pub mod reply;
+pub mod request;
+pub mod snat;
 pub mod tables;
 pub mod verdict;
 
 pub use address::Address;
-pub use decide::{decide, observe_egress};
+pub use decide::{Scratch, decide, observe_egress};
+pub use headers::Headers;
 pub use packet::Packet;
+pub use path::Path;
 pub use refusal::Refusal;
 pub use tables::Tables;
 pub use verdict::Verdict;

@@ -1,28 +1,86 @@
 //! A frame, read and written through bounds that are always checked.
 
+use crate::headers::Headers;
+
+/// No header that anybody reads begins behind this offset, in bytes. The kernel's verifier wants to see a bound, and the
+/// host keeps to the same one.
+pub const MAX_OFFSET: usize = 2047;
+
 /// A frame from its Ethernet header on.
 pub trait Packet {
-    /// The `N` bytes at `offset`, or `None` when the frame ends before them.
+    /// The `N` bytes at `offset`, or `None` when the frame ends before them, or its first buffer does.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
-    /// Overwrites the `N` bytes at `offset`; `None`, and nothing written, when the frame ends before them.
+    /// Overwrites the `N` bytes at `offset`; `None`, and nothing written, where [`Self::read`] has nothing.
     fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()>;
 
-    /// The frame's length in bytes.
+    /// The frame's length in bytes, in all of its buffers.
     fn length(&self) -> usize;
+
+    /// Whether the frame is at least so long; cheaper than [`Self::length`].
+    #[inline(always)]
+    fn holds(&self, bytes: usize) -> bool {
+        bytes <= self.length()
+    }
+
+    /// Whether the frame lies in several buffers: one larger than a page.
+    fn is_scattered(&self) -> bool;
+
+    /// Begins the frame so many bytes earlier: what is there is for the caller to write. `None`, and nothing done, when
+    /// there is no room.
+    fn grow(&mut self, bytes: usize) -> Option<()>;
+
+    /// Begins the frame so many bytes later. `None`, and nothing done, when it has no more than an Ethernet header then.
+    fn shrink(&mut self, bytes: usize) -> Option<()>;
+
+    /// Ends the frame after so many bytes. `None`, and nothing done, when it is shorter.
+    fn truncate(&mut self, length: usize) -> Option<()>;
+
+    /// Makes headers such as no packet has, to be filled in.
+    #[inline(always)]
+    fn blank(&self, headers: &mut Headers) {
+        *headers = Headers::default();
+    }
+
+    /// The same number. The kernel's verifier follows a number through every round of a loop, and each way out of it by
+    /// itself; of this one it knows nothing any more, so that all of them are one.
+    #[inline(always)]
+    fn forget(&self, number: usize) -> usize {
+        number
+    }
 }
 
+/// A frame that nobody wants to be longer or shorter.
 impl Packet for [u8] {
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.get(offset..)?.first_chunk().copied()
+        if offset > MAX_OFFSET { None } else { self.get(offset..)?.first_chunk().copied() }
     }
 
     fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
         *self.get_mut(offset..)?.first_chunk_mut()? = bytes;
         Some(())
     }
 
     fn length(&self) -> usize {
         self.len()
+    }
+
+    fn is_scattered(&self) -> bool {
+        false
+    }
+
+    fn grow(&mut self, _: usize) -> Option<()> {
+        None
+    }
+
+    fn shrink(&mut self, _: usize) -> Option<()> {
+        None
+    }
+
+    fn truncate(&mut self, _: usize) -> Option<()> {
+        None
     }
 }

@@ -7,7 +7,8 @@ use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use network_types::tcp::TcpHdr;
 use network_types::udp::UdpHdr;
 
-use crate::abi::VipKey;
+use crate::abi::{Tags, VipKey};
+use crate::headers::{Headers, Part};
 use crate::packet::Packet;
 use crate::{Address, Refusal};
 
@@ -15,9 +16,24 @@ use crate::{Address, Refusal};
 pub const TCP: u8 = IpProto::Tcp as u8;
 /// UDP's protocol number.
 pub const UDP: u8 = IpProto::Udp as u8;
+/// SCTP's protocol number.
+pub const SCTP: u8 = IpProto::Sctp as u8;
+/// ICMP's protocol number.
+pub const ICMP: u8 = IpProto::Icmp as u8;
+/// ICMPv6's protocol number.
+pub const ICMP6: u8 = IpProto::Ipv6Icmp as u8;
 
-/// Where the IP header starts.
+/// Where the IP header starts in a frame without VLAN tags.
 pub const L3: usize = EthHdr::LEN;
+
+/// Where a frame's first VLAN tag, or its ether type, is.
+pub(crate) const TYPE_AT: usize = offset_of!(EthHdr, ether_type);
+
+/// How many IPv6 extension headers are looked behind.
+const MAX_EXTENSIONS: usize = 6;
+
+/// Transport headers begin before this offset: three of the longest extension headers (RFC 8200 §4.2) fit.
+const MAX_L4: usize = 1024;
 
 /// The bit of an Ethernet address's first byte that says that it is a group's, or everybody's (IEEE 802-2014 §8.2.2).
 const ETHERNET_GROUP: u8 = 0x01;
@@ -28,241 +44,265 @@ pub(crate) const SYN: u8 = 0x02;
 pub(crate) const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// IPv4's more-fragments bit and fragment offset (RFC 791 §3.1).
+/// SCTP's common header, and the chunk type that begins an association (RFC 9260 §3.1, §3.3.2).
+const SCTP_LEN: usize = 12;
+const SCTP_INIT: u8 = 1;
+
+/// IPv4's don't-fragment and more-fragments bits and fragment offset (RFC 791 §3.1).
+const V4_DONT_FRAGMENT: u16 = 0x4000;
 const V4_MORE_FRAGMENTS: u16 = 0x2000;
 const V4_FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// IPv6's fragment header (RFC 8200 §4.5): its length, and its offset field's bits.
 const V6_FRAGMENT_LEN: usize = 8;
 const V6_FRAGMENT_OFFSET: u16 = 0xfff8;
+const V6_MORE_FRAGMENTS: u16 = 0x0001;
 
-/// What is known of a TCP or UDP packet after one pass over its headers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Headers {
-    /// Where it comes from; the port's bytes as on the wire.
-    pub source: VipKey,
-    /// Where it goes.
-    pub destination: VipKey,
-    /// Where the TCP or UDP header starts in the frame.
-    pub l4: usize,
-    /// Length of layer 3 in bytes, as its header says.
-    pub length: u32,
-    /// Time to live, or hop limit.
-    pub ttl: u8,
-    /// TCP, or else UDP.
-    pub tcp: bool,
-    /// The first packet of a TCP connection: SYN without ACK.
-    pub opens: bool,
-    /// IPv4, or else IPv6.
-    pub v4: bool,
-    /// Whether more fragments follow this one.
-    pub fragment: bool,
-    /// Whether the frame is for all, or for a group, on its link.
-    pub link_group: bool,
-    /// Whether every length agrees with every other and with the frame.
-    pub well_formed: bool,
-}
+/// Ether types, as a frame's bytes lie in memory.
+const IPV4: u16 = EtherType::Ipv4 as u16;
+const IPV6: u16 = EtherType::Ipv6 as u16;
+const VLAN: u16 = EtherType::Ieee8021q as u16;
+const QINQ: u16 = EtherType::Ieee8021ad as u16;
 
-impl Headers {
-    /// Where the packet ends in the frame, as its IP header says. What follows is the link's padding.
-    #[inline(always)]
-    pub const fn ends_at(&self) -> usize {
-        L3 + self.length as usize
-    }
-}
-
-/// What an IP header says.
-struct Network {
-    source: Address,
-    destination: Address,
-    protocol: u8,
-    ttl: u8,
-    v4: bool,
-    fragment: bool,
-    l4: usize,
-    length: u32,
-}
-
-/// Reads a frame's headers. An error is always one that lets the packet pass: whatever cannot be known to be for a
+/// Reads a frame's headers into `headers`. An error is always one that lets the packet pass: whatever cannot be known to be for a
 /// VIP is not.
 #[inline(always)]
-pub fn parse<P: Packet + ?Sized>(packet: &P) -> Result<Headers, Refusal> {
-    const IPV4: u16 = EtherType::Ipv4 as u16;
-    const IPV6: u16 = EtherType::Ipv6 as u16;
-    const VLAN: u16 = EtherType::Ieee8021q as u16;
-    const QINQ: u16 = EtherType::Ieee8021ad as u16;
-
-    let ether_type = packet.read(offset_of!(EthHdr, ether_type)).ok_or(Refusal::Truncated)?;
-    let network = match u16::from_ne_bytes(ether_type) {
-        IPV4 => ipv4(packet)?,
-        IPV6 => ipv6(packet)?,
+pub fn parse<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) -> Result<(), Refusal> {
+    packet.blank(headers);
+    let mut l3 = L3;
+    let mut ether_type = word16(packet, TYPE_AT)?;
+    for tag in 0..2 {
+        if ether_type != VLAN && ether_type != QINQ {
+            break;
+        }
+        headers.tags.0[tag] = u32::from_ne_bytes(packet.read(l3 - 2).ok_or(Refusal::Truncated)?);
+        l3 += Tags::LEN;
+        ether_type = word16(packet, l3 - 2)?;
+    }
+    let [first] = packet.read(offset_of!(EthHdr, dst_addr)).ok_or(Refusal::Truncated)?;
+    headers.link_group = first & ETHERNET_GROUP != 0;
+    match ether_type {
+        IPV4 => ipv4(packet, l3, headers)?,
+        IPV6 => ipv6(packet, l3, headers)?,
         VLAN | QINQ => return Err(Refusal::VlanTag),
         _ => return Err(Refusal::NotIp),
-    };
-    let [first] = packet.read(offset_of!(EthHdr, dst_addr)).ok_or(Refusal::Truncated)?;
-    transport(packet, &network, first & ETHERNET_GROUP != 0)
+    }
+    transport(packet, headers)
+}
+
+/// Reads the headers of a packet that an ICMP error at `l3` quotes, of which only the first eight bytes behind the IP
+/// header need be there (RFC 792).
+#[inline(always)]
+pub fn parse_quoted<P: Packet + ?Sized>(packet: &P, l3: usize, v4: bool, headers: &mut Headers) -> Result<(), Refusal> {
+    packet.blank(headers);
+    if v4 {
+        ipv4(packet, l3, headers)?;
+    } else {
+        ipv6(packet, l3, headers)?;
+    }
+    if headers.part == Part::LATER || headers.icmp() { Ok(()) } else { ports(packet, headers) }
 }
 
 #[inline(always)]
-fn ipv4<P: Packet + ?Sized>(packet: &P) -> Result<Network, Refusal> {
-    let header: [u8; Ipv4Hdr::LEN] = packet.read(L3).ok_or(Refusal::Truncated)?;
+fn word16<P: Packet + ?Sized>(packet: &P, at: usize) -> Result<u16, Refusal> {
+    packet.read(at).map(u16::from_ne_bytes).ok_or(Refusal::Truncated)
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "offsets of headers are below MAX_L4")]
+fn ipv4<P: Packet + ?Sized>(packet: &P, l3: usize, headers: &mut Headers) -> Result<(), Refusal> {
+    let header: [u8; Ipv4Hdr::LEN] = packet.read(l3).ok_or(Refusal::Truncated)?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
-    let length = u32::from(u16::from_be_bytes([header[2], header[3]]));
     if header[0] >> 4 != 4 || header_len < Ipv4Hdr::LEN {
         return Err(Refusal::BadIpHeader);
     }
     let protocol = header[offset_of!(Ipv4Hdr, proto)];
-    if protocol != TCP && protocol != UDP {
+    if !matches!(protocol, TCP | UDP | SCTP | ICMP) {
         return Err(Refusal::OtherProtocol);
     }
     let fragment = u16::from_be_bytes([header[6], header[7]]);
-    if fragment & V4_FRAGMENT_OFFSET != 0 {
-        return Err(Refusal::LaterFragment);
-    }
-    Ok(Network {
-        source: Address::from_v4([header[12], header[13], header[14], header[15]]),
-        destination: Address::from_v4([header[16], header[17], header[18], header[19]]),
-        protocol,
-        ttl: header[offset_of!(Ipv4Hdr, ttl)],
-        v4: true,
-        fragment: fragment & V4_MORE_FRAGMENTS != 0,
-        l4: L3 + header_len,
-        length,
-    })
+    let offset = (fragment & V4_FRAGMENT_OFFSET) * 8;
+    headers.v4 = true;
+    headers.l3 = l3 as u16;
+    headers.l4 = (l3 + header_len) as u16;
+    headers.length = u32::from(u16::from_be_bytes([header[2], header[3]]));
+    headers.tos = header[1];
+    headers.ttl = header[offset_of!(Ipv4Hdr, ttl)];
+    headers.fragment_id = u32::from_ne_bytes([header[4], header[5], 0, 0]);
+    headers.fragment_offset = offset;
+    headers.more = fragment & V4_MORE_FRAGMENTS != 0;
+    headers.whole_only = fragment & V4_DONT_FRAGMENT != 0;
+    headers.part = part(offset, headers.more);
+    headers.source = VipKey::new(Address::from_v4([header[12], header[13], header[14], header[15]]), [0; 2], protocol);
+    headers.destination =
+        VipKey::new(Address::from_v4([header[16], header[17], header[18], header[19]]), [0; 2], protocol);
+    Ok(())
 }
 
 #[inline(always)]
-fn ipv6<P: Packet + ?Sized>(packet: &P) -> Result<Network, Refusal> {
-    const ADDRESSES: usize = L3 + offset_of!(Ipv6Hdr, src_addr);
-    let header: [u8; offset_of!(Ipv6Hdr, src_addr)] = packet.read(L3).ok_or(Refusal::Truncated)?;
+#[expect(clippy::cast_possible_truncation, reason = "offsets of headers are below MAX_L4")]
+fn ipv6<P: Packet + ?Sized>(packet: &P, l3: usize, headers: &mut Headers) -> Result<(), Refusal> {
+    let header: [u8; offset_of!(Ipv6Hdr, src_addr)] = packet.read(l3).ok_or(Refusal::Truncated)?;
     if header[0] >> 4 != 6 {
         return Err(Refusal::BadIpHeader);
     }
-    let mut protocol = header[offset_of!(Ipv6Hdr, next_hdr)];
-    let mut l4 = L3 + Ipv6Hdr::LEN;
-    let mut fragment = false;
-    if protocol == IpProto::Ipv6Frag as u8 {
-        let extension: [u8; V6_FRAGMENT_LEN] = packet.read(l4).ok_or(Refusal::Truncated)?;
-        if u16::from_be_bytes([extension[2], extension[3]]) & V6_FRAGMENT_OFFSET != 0 {
-            return Err(Refusal::LaterFragment);
-        }
-        protocol = extension[0];
-        l4 += V6_FRAGMENT_LEN;
-        fragment = true;
+    headers.l3 = l3 as u16;
+    headers.length = u32::from(u16::from_be_bytes([header[4], header[5]])) + Ipv6Hdr::LEN as u32;
+    headers.tos = header[0] << 4 | header[1] >> 4;
+    headers.ttl = header[offset_of!(Ipv6Hdr, hop_limit)];
+    let (mut protocol, mut l4) = (header[offset_of!(Ipv6Hdr, next_hdr)], l3 + Ipv6Hdr::LEN);
+    if !matches!(protocol, TCP | UDP | SCTP | ICMP6) {
+        (protocol, l4) = extensions(packet, protocol, l4, headers)?;
+        l4 = packet.forget(l4);
     }
-    if protocol != TCP && protocol != UDP {
-        return Err(if is_extension(protocol) { Refusal::ExtensionHeader } else { Refusal::OtherProtocol });
-    }
-    let source = Address::from_v6(packet.read(ADDRESSES).ok_or(Refusal::Truncated)?);
-    let destination = Address::from_v6(packet.read(ADDRESSES + 16).ok_or(Refusal::Truncated)?);
+    headers.l4 = l4 as u16;
+    let addresses = l3 + offset_of!(Ipv6Hdr, src_addr);
+    let source = Address::from_v6(packet.read(addresses).ok_or(Refusal::Truncated)?);
+    let destination = Address::from_v6(packet.read(addresses + 16).ok_or(Refusal::Truncated)?);
     // Such addresses are not for the wire (RFC 4942 §2.2), and here they would be taken for those of IPv4.
     if source.is_v4() || destination.is_v4() {
         return Err(Refusal::BadIpHeader);
     }
-    Ok(Network {
-        source,
-        destination,
-        protocol,
-        ttl: header[offset_of!(Ipv6Hdr, hop_limit)],
-        v4: false,
-        fragment,
-        l4,
-        length: u32::from(u16::from_be_bytes([header[4], header[5]])) + 40,
-    })
+    headers.source = VipKey::new(source, [0; 2], protocol);
+    headers.destination = VipKey::new(destination, [0; 2], protocol);
+    Ok(())
 }
 
-/// Whether a next-header value names an extension header behind which TCP or UDP may follow (RFC 7045 §4).
-const fn is_extension(next_header: u8) -> bool {
-    // Hop-by-hop, routing, fragment, ESP, AH, destination options, mobility, HIP, Shim6.
-    matches!(next_header, 0 | 43 | 44 | 50 | 51 | 60 | 135 | 139 | 140)
+/// Goes over the extension headers behind which a transport header may follow (RFC 8200 §4.1, RFC 7045 §4): returns its
+/// protocol and where it starts.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "offsets of headers are below MAX_L4")]
+fn extensions<P: Packet + ?Sized>(
+    packet: &P,
+    first: u8,
+    at: usize,
+    headers: &mut Headers,
+) -> Result<(u8, usize), Refusal> {
+    const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
+    const ROUTING: u8 = IpProto::Ipv6Route as u8;
+    const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
+    const DESTINATION: u8 = IpProto::Ipv6Opts as u8;
+    let (mut protocol, mut l4) = (first, at);
+    for _ in 0..MAX_EXTENSIONS {
+        match protocol {
+            TCP | UDP | SCTP | ICMP6 => return Ok((protocol, l4)),
+            HOP_BY_HOP | DESTINATION | ROUTING => {
+                let [next, units, _, left]: [u8; 4] = packet.read(l4).ok_or(Refusal::Truncated)?;
+                // Its destination is not where it goes in the end.
+                if protocol == ROUTING && left != 0 {
+                    return Err(Refusal::ExtensionHeader);
+                }
+                protocol = next;
+                l4 += usize::from(units) * 8 + 8;
+            }
+            FRAGMENT if headers.fragment_at == 0 => {
+                let [next, _, o0, o1, i0, i1, i2, i3]: [u8; V6_FRAGMENT_LEN] =
+                    packet.read(l4).ok_or(Refusal::Truncated)?;
+                let field = u16::from_be_bytes([o0, o1]);
+                headers.fragment_at = l4 as u16;
+                headers.fragment_id = u32::from_ne_bytes([i0, i1, i2, i3]);
+                headers.fragment_offset = field & V6_FRAGMENT_OFFSET;
+                headers.more = field & V6_MORE_FRAGMENTS != 0;
+                headers.part = part(headers.fragment_offset, headers.more);
+                protocol = next;
+                l4 += V6_FRAGMENT_LEN;
+                if headers.part == Part::LATER {
+                    // What follows is data, whatever it looks like. The next header is the first fragment's to say.
+                    return Ok((protocol, l4));
+                }
+            }
+            // ESP, AH, mobility, HIP, Shim6 and whatever is not an extension header at all.
+            50 | 51 | 135 | 139 | 140 | FRAGMENT => return Err(Refusal::ExtensionHeader),
+            _ => return Err(Refusal::OtherProtocol),
+        }
+        l4 = packet.forget(l4);
+        if l4 > MAX_L4 {
+            return Err(Refusal::ExtensionHeader);
+        }
+    }
+    match protocol {
+        TCP | UDP | SCTP | ICMP6 => Ok((protocol, l4)),
+        _ => Err(Refusal::ExtensionHeader),
+    }
+}
+
+/// What a fragment offset and the more-fragments bit say. A packet that has a fragment header and is whole all the same
+/// is whole (RFC 6946).
+#[inline(always)]
+const fn part(offset: u16, more: bool) -> u8 {
+    if offset != 0 {
+        Part::LATER
+    } else if more {
+        Part::FIRST
+    } else {
+        Part::WHOLE
+    }
 }
 
 #[inline(always)]
-fn transport<P: Packet + ?Sized>(packet: &P, network: &Network, link_group: bool) -> Result<Headers, Refusal> {
-    let l4 = network.l4;
-    let ports: [u8; 4] = packet.read(l4).ok_or(Refusal::Truncated)?;
-    let tcp = network.protocol == TCP;
-    let ends_at = L3 as u64 + u64::from(network.length);
-    let mut well_formed = ends_at <= packet.length() as u64;
-    let mut opens = false;
-    // Where the transport header, and for UDP its payload too, says that it ends.
-    let needed = if tcp {
-        match packet.read::<2>(l4 + 12) {
-            Some([offset, flags]) => {
-                let header_len = usize::from(offset >> 4) * 4;
-                well_formed &= header_len >= TcpHdr::LEN;
-                opens = flags & (SYN | ACK) == SYN;
-                l4 + header_len
+fn ports<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) -> Result<(), Refusal> {
+    let [a, b, c, d] = packet.read(usize::from(headers.l4)).ok_or(Refusal::Truncated)?;
+    headers.source.port = u16::from_ne_bytes([a, b]);
+    headers.destination.port = u16::from_ne_bytes([c, d]);
+    Ok(())
+}
+
+#[inline(always)]
+fn transport<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) -> Result<(), Refusal> {
+    let l4 = usize::from(headers.l4);
+    let ends_at = headers.ends_at();
+    headers.well_formed = l4 <= ends_at && packet.holds(ends_at);
+    if headers.part == Part::LATER {
+        return Ok(());
+    }
+    // Where the transport header, and for a whole UDP datagram its payload too, says that it ends.
+    let needed = match headers.source.protocol {
+        TCP => {
+            ports(packet, headers)?;
+            match packet.read::<2>(l4 + 12) {
+                Some([offset, flags]) => {
+                    let header_len = usize::from(offset >> 4) * 4;
+                    headers.well_formed &= header_len >= TcpHdr::LEN;
+                    headers.opens = flags & (SYN | ACK) == SYN;
+                    headers.bad_flags = if flags & SYN != 0 {
+                        flags & (FIN | RST) != 0
+                    } else {
+                        flags & ACK == 0 && flags & (RST | FIN) != RST
+                    };
+                    l4 + header_len
+                }
+                None => usize::MAX,
             }
-            None => usize::MAX,
         }
-    } else {
-        match packet.read::<2>(l4 + offset_of!(UdpHdr, len)) {
-            Some(length) => {
-                let length = usize::from(u16::from_be_bytes(length));
-                well_formed &= length >= UdpHdr::LEN;
-                l4 + length
+        UDP => {
+            ports(packet, headers)?;
+            match packet.read::<2>(l4 + offset_of!(UdpHdr, len)) {
+                Some(length) => {
+                    let length = usize::from(u16::from_be_bytes(length));
+                    headers.well_formed &= length >= UdpHdr::LEN;
+                    l4 + if headers.part == Part::WHOLE { length } else { UdpHdr::LEN }
+                }
+                None => usize::MAX,
             }
-            None => usize::MAX,
+        }
+        SCTP => {
+            ports(packet, headers)?;
+            headers.opens = matches!(packet.read(l4 + SCTP_LEN), Some([SCTP_INIT]));
+            l4 + SCTP_LEN
+        }
+        _ => {
+            let [kind] = packet.read(l4).ok_or(Refusal::Truncated)?;
+            headers.icmp_type = kind;
+            if !headers.icmp() {
+                return Err(Refusal::OtherProtocol);
+            }
+            l4 + 8
         }
     };
-    well_formed &= needed as u64 <= ends_at;
-    Ok(Headers {
-        source: VipKey::new(network.source, [ports[0], ports[1]], network.protocol),
-        destination: VipKey::new(network.destination, [ports[2], ports[3]], network.protocol),
-        l4,
-        length: network.length,
-        ttl: network.ttl,
-        tcp,
-        opens,
-        v4: network.v4,
-        fragment: network.fragment,
-        link_group,
-        well_formed,
-    })
+    headers.well_formed &= needed <= ends_at;
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A frame that records how far it was read.
-    struct Watched<'a>(&'a [u8]);
-
-    impl Packet for Watched<'_> {
-        fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-            let bytes = self.0.read(offset);
-            assert_eq!(bytes.is_some(), offset + N <= self.0.len());
-            bytes
-        }
-        fn write<const N: usize>(&mut self, _: usize, _: [u8; N]) -> Option<()> {
-            panic!("the parser writes nothing")
-        }
-        fn length(&self) -> usize {
-            self.0.len()
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_parsed_without_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0..3) {
-            if bytes.len() > 14 {
-                match kind {
-                    0 => bytes[12..15].copy_from_slice(&[0x08, 0x00, 0x45]),
-                    1 => bytes[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]),
-                    _ => {}
-                }
-            }
-            if let Ok(headers) = parse(&Watched(&bytes)) {
-                prop_assert!(headers.l4 + 4 <= bytes.len());
-                if headers.well_formed {
-                    prop_assert!(headers.length as usize + L3 <= bytes.len());
-                    let transport_len = if headers.tcp { 20 } else { 8 };
-                    prop_assert!(headers.l4 + transport_len <= bytes.len());
-                }
-            }
-        }
-    }
-}
+#[path = "parse_tests.rs"]
+mod tests;

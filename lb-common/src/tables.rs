@@ -1,7 +1,8 @@
 //! What the packet path looks things up in: the maps in the kernel, plain collections on the host.
 
 use crate::abi::{
-    Backend, Endpoint, Flow, FlowKey, Limit, ReplyKey, ReplyOwner, Service, Slot, SourceKey, Table, VipKey,
+    Backend, Datagram, Device, Endpoint, Flow, FlowKey, FragmentKey, Limit, PathMtu, QuicKey, ReplyKey, ReplyOwner,
+    Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Table, Tags, VipKey,
 };
 use crate::gcra::Bucket;
 use crate::{Address, Refusal};
@@ -24,8 +25,23 @@ pub struct Route {
     pub mac_destination: [u8; 6],
     /// The device's own.
     pub mac_source: [u8; 6],
+    /// The VLAN tags that frames leave with.
+    pub tags: Tags,
     /// Whether a frame has to be redirected also into the device it came in by.
     pub redirect: bool,
+    /// Whether the device takes frames of several buffers.
+    pub scatter: bool,
+}
+
+/// What the kernel's routes say of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayOut {
+    /// XDP can send it.
+    Device(Route),
+    /// The stack has to: no route, no neighbour yet, a device that takes no frames.
+    Stack,
+    /// It is larger than the way takes, which is so many bytes.
+    TooBig(u32),
 }
 
 /// A packet's addresses and size, for a look into the kernel's routes.
@@ -66,6 +82,46 @@ pub trait FlowCell {
     fn begin(&self, flow: Flow);
 }
 
+/// A word of bits, shared by every CPU and the controller. Every change is atomic.
+pub trait Bits {
+    /// All of them.
+    fn load(&self) -> u64;
+    /// Sets bits; returns the word as it was.
+    fn set(&self, bits: u64) -> u64;
+    /// Clears bits.
+    fn clear(&self, bits: u64);
+}
+
+/// A datagram in fragments, shared by every CPU.
+pub trait FragmentsCell {
+    /// Where it goes.
+    fn datagram(&self) -> Datagram;
+    /// Marks blocks of eight bytes as come, 64 of them a word; returns the word as it was. Atomic.
+    fn mark(&self, word: usize, blocks: u64) -> u64;
+    /// Adds to the bytes that have come; returns how many there were before. Atomic.
+    fn add(&self, bytes: u32) -> u64;
+    /// Writes what becomes of the rest: [`FragmentFate`](crate::abi::FragmentFate).
+    fn set_fate(&self, fate: u32);
+    /// Writes where it ends, in bytes.
+    fn set_end(&self, end: u32);
+}
+
+/// A flow both ends of which are rewritten, as the client sees it; shared by every CPU.
+pub trait SnatCell {
+    /// What is known.
+    fn read(&self) -> Snat;
+    /// Writes what a packet from the client changes: when it was seen, and [`FlowFlags`](crate::abi::FlowFlags).
+    fn note(&self, seen_s: u32, client: u32);
+}
+
+/// The same flow as the backend sees it.
+pub trait SnatReplyCell {
+    /// What is known.
+    fn read(&self) -> SnatReply;
+    /// Writes what a packet from the backend changes.
+    fn note(&self, seen_s: u32, server: u32);
+}
+
 /// Everything the packet path reads and the little it writes.
 ///
 /// Writes are per CPU (the counters), one word by compare-and-swap (the buckets) or a whole entry (the flows): none
@@ -77,6 +133,22 @@ pub trait Tables {
         Self: 'a;
     /// A remembered flow.
     type Flow<'a>: FlowCell
+    where
+        Self: 'a;
+    /// A word of bits.
+    type Bits<'a>: Bits
+    where
+        Self: 'a;
+    /// A datagram in fragments.
+    type Fragments<'a>: FragmentsCell
+    where
+        Self: 'a;
+    /// A flow both ends of which are rewritten, as the client sees it.
+    type Snat<'a>: SnatCell
+    where
+        Self: 'a;
+    /// The same, as the backend sees it.
+    type SnatReply<'a>: SnatReplyCell
     where
         Self: 'a;
 
@@ -106,8 +178,43 @@ pub trait Tables {
     fn remember_reply(&self, key: &ReplyKey, owner: ReplyOwner);
     /// Forgets whose they are.
     fn forget_reply(&self, key: &ReplyKey);
-    /// The way to an address by the kernel's routes and neighbours, where XDP can take it and the packet fits.
-    fn route(&self, query: &RouteQuery) -> Option<Route>;
+    /// The way to an address by the kernel's routes and neighbours.
+    fn route(&self, query: &RouteQuery) -> WayOut;
+    /// What is known of a device; nothing of one that is not there.
+    fn device(&self, ifindex: u32) -> Device;
+    /// What is known of an address: [`AddressFlags`](crate::abi::AddressFlags).
+    fn address(&self, address: &Address) -> u32;
+    /// What holds for all services.
+    fn settings(&self) -> Option<&Settings>;
+    /// The MTU that was told of the path to a tunnel's far end, when one was.
+    fn path_mtu(&self, far_end: &Address) -> Option<PathMtu>;
+    /// Notes what was told of the path to a tunnel's far end, if there is a tunnel to it; says whether there is.
+    fn learn_path_mtu(&self, far_end: &Address, path: PathMtu) -> bool;
+    /// The backend of a service that has a QUIC server id.
+    fn quic_server(&self, key: &QuicKey) -> Option<u32>;
+    /// A datagram whose first fragment has come.
+    fn fragments(&self, key: &FragmentKey) -> Option<Self::Fragments<'_>>;
+    /// Remembers a datagram by its first fragment, of which nothing was seen yet. Bounded: the least recently used make
+    /// room. Nothing when another CPU was first, or there is no room.
+    fn begin_fragments(&self, key: &FragmentKey, datagram: &Datagram) -> Option<Self::Fragments<'_>>;
+    /// Forgets a datagram, all of which has come.
+    fn forget_fragments(&self, key: &FragmentKey);
+    /// A number that no other CPU gets, for identifications. Wraps.
+    fn fresh_id(&self) -> u32;
+    /// What a flow of [`Forward::SNAT`](crate::abi::Forward::SNAT) has.
+    fn snat(&self, key: &FlowKey) -> Option<Self::Snat<'_>>;
+    /// Whose a reply to such a flow is.
+    fn snat_reply(&self, key: &SnatReplyKey) -> Option<Self::SnatReply<'_>>;
+    /// Remembers such a flow, unless it is there; false when it is, or there is no room.
+    fn remember_snat(&self, key: &FlowKey, snat: &Snat) -> bool;
+    /// Remembers whose replies are, unless it is known; false when it is, or there is no room.
+    fn remember_snat_reply(&self, key: &SnatReplyKey, reply: &SnatReply) -> bool;
+    /// Forgets whose replies are.
+    fn forget_snat_reply(&self, key: &SnatReplyKey);
+    /// Forgets what a flow has.
+    fn forget_snat(&self, key: &FlowKey);
+    /// A word of `PORTS`.
+    fn port_word(&self, index: u32) -> Option<Self::Bits<'_>>;
     /// A limit.
     fn limit(&self, id: u32) -> Option<&Limit>;
     /// The one bucket of a limit per service.
@@ -120,7 +227,7 @@ pub trait Tables {
     fn now_s(&self) -> u32;
     /// Counts how the flow table was used.
     fn count_flows(&self, used: FlowUse);
-    /// Counts a packet of `bytes` bytes of layer 3.
+    /// Counts a packet of `bytes` bytes of layer 3; of [`Slot::NOBODY`] for the service alone.
     fn count_traffic(&self, service: u32, backend: u32, direction: Direction, bytes: u32);
     /// Counts what a limit said.
     fn count_limit(&self, limit: u32, admitted: bool);

@@ -1,50 +1,315 @@
-//! A frame in the kernel's memory. Every access is checked against its end, which is what the verifier wants to see.
+//! Frames in the kernel's memory. Every access is checked against their end, which is what the verifier wants to see.
 
-use aya_ebpf::programs::{TcContext, XdpContext};
-use lb_common::Packet;
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
+use aya_ebpf::programs::TcContext;
+use lb_common::packet::MAX_OFFSET;
+use lb_common::{Headers, Packet};
 
-/// A frame between two addresses that the kernel gave.
-pub struct Frame {
+/// Bytes between two addresses that the kernel gave.
+struct Bytes {
     start: usize,
     end: usize,
 }
 
-impl Frame {
-    /// The frame of an XDP program.
-    #[inline(always)]
-    pub fn of_xdp(ctx: &XdpContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end() }
-    }
+/// The same number, of which the compiler knows nothing any more.
+#[inline(always)]
+pub fn opaque(mut number: usize) -> usize {
+    // SAFETY: a register is copied to itself.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(nostack, nomem, preserves_flags)) };
+    number
+}
 
-    /// The linear part of a tc program's frame, which holds the headers.
-    #[inline(always)]
-    pub fn of_skb(ctx: &TcContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end() }
-    }
-
-    #[inline(always)]
-    fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
-        let start = self.start + offset;
-        if start + N > self.end { None } else { Some(start as *mut [u8; N]) }
+/// Makes a structure of integers all zeroes, word by word: what the compiler would call for that goes byte by byte. The
+/// structure begins and ends at a multiple of four, all zeroes are a value of it, and it is the caller's to write.
+#[inline(always)]
+pub unsafe fn clear<T>(structure: *mut T) {
+    const { assert!(align_of::<T>() >= 4 && size_of::<T>().is_multiple_of(4)) };
+    for word in 0..size_of::<T>() / 4 {
+        // SAFETY: a word inside of the structure; volatile, so that the stores stay what they are.
+        unsafe { structure.cast::<u32>().add(word).write_volatile(0) };
     }
 }
 
-impl Packet for Frame {
+/// The same number, of which the verifier knows nothing any more: it looks at a global function by itself, and takes what
+/// that returns for anything.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn weir_forget(number: u64) -> u64 {
+    opaque(number as usize) as u64
+}
+
+/// Loads and stores of whole words at any address, which the kernel allows on processors that have them (x86-64, arm64). The
+/// compiler would take four bytes one by one.
+macro_rules! word {
+    ($load:ident, $store:ident, $type:ty, $name:literal) => {
+        #[inline(always)]
+        unsafe fn $load<const N: usize>(from: *const u8, bytes: &mut [u8; N], at: usize) {
+            let word: u64;
+            // SAFETY: the caller's `N` bytes, of which these are some.
+            unsafe {
+                core::arch::asm!(
+                    concat!("{word} = *(", $name, " *)({from} + 0)"),
+                    word = out(reg) word,
+                    from = in(reg) from.add(at),
+                    options(pure, readonly, nostack, preserves_flags),
+                );
+                // The load has cleared the rest of the register.
+                core::hint::assert_unchecked(word <= <$type>::MAX as u64);
+            }
+            if let Some(part) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+                *part = (word as $type).to_ne_bytes();
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn $store<const N: usize>(to: *mut u8, bytes: &[u8; N], at: usize) {
+            if let Some(part) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+                // SAFETY: as above.
+                unsafe {
+                    core::arch::asm!(
+                        concat!("*(", $name, " *)({to} + 0) = {word}"),
+                        to = in(reg) to.add(at),
+                        word = in(reg) u64::from(<$type>::from_ne_bytes(*part)),
+                        options(nostack, preserves_flags),
+                    );
+                }
+            }
+        }
+    };
+}
+
+word!(load8, store8, u8, "u8");
+word!(load16, store16, u16, "u16");
+word!(load32, store32, u32, "u32");
+word!(load64, store64, u64, "u64");
+
+/// Calls one of two families of functions for every word of `N` bytes, the largest first. Not a loop, so that the compiler
+/// knows every offset from the start.
+macro_rules! words {
+    ($size:ident, $eight:ident, $four:ident, $two:ident, $one:ident, $at:expr, $bytes:expr) => {{
+        const { assert!($size < 48, "more words than are written out here") };
+        if $size >= 8 {
+            $eight($at, $bytes, 0);
+        }
+        if $size >= 16 {
+            $eight($at, $bytes, 8);
+        }
+        if $size >= 24 {
+            $eight($at, $bytes, 16);
+        }
+        if $size >= 32 {
+            $eight($at, $bytes, 24);
+        }
+        if $size >= 40 {
+            $eight($at, $bytes, 32);
+        }
+        if $size & 4 != 0 {
+            $four($at, $bytes, $size & !7);
+        }
+        if $size & 2 != 0 {
+            $two($at, $bytes, $size & !3);
+        }
+        if $size & 1 != 0 {
+            $one($at, $bytes, $size & !1);
+        }
+    }};
+}
+
+/// Reads `N` bytes of a frame.
+#[inline(always)]
+unsafe fn copy_from<const N: usize>(at: *const u8) -> [u8; N] {
+    let mut bytes = [0; N];
+    // SAFETY: the caller has compared them with the frame's end.
+    unsafe { words!(N, load64, load32, load16, load8, at, &mut bytes) };
+    bytes
+}
+
+/// Writes `N` bytes of a frame.
+#[inline(always)]
+unsafe fn copy_to<const N: usize>(at: *mut u8, bytes: [u8; N]) {
+    // SAFETY: as in `copy_from`.
+    unsafe { words!(N, store64, store32, store16, store8, at, &bytes) };
+}
+
+impl Bytes {
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Option<*mut u8> {
+        // Otherwise checks are left out that follow from others by arithmetic which the verifier does not do.
+        let offset = opaque(offset);
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let start = self.start + offset;
+        // One byte would be checked by "not less than", from which the verifier learns nothing.
+        let stop = if N == 1 { opaque(start + N) } else { start + N };
+        if stop > self.end { None } else { Some(start as *mut u8) }
+    }
+
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         // SAFETY: `at` has just compared the range with the frame's end; the kernel keeps the frame while the program
-        // runs, and a byte array needs no alignment.
-        self.at(offset).map(|bytes| unsafe { bytes.read() })
+        // runs.
+        self.at::<N>(offset).map(|at| unsafe { copy_from(at) })
     }
 
     #[inline(always)]
     fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()> {
         // SAFETY: as in `read`; the frame is this program's alone.
-        self.at(offset).map(|to| unsafe { to.write(bytes) })
+        self.at::<N>(offset).map(|at| unsafe { copy_to(at, bytes) })
+    }
+}
+
+/// The frame of an XDP program: its first buffer, which holds the headers.
+pub struct XdpFrame {
+    ctx: *mut xdp_md,
+    bytes: Bytes,
+}
+
+impl XdpFrame {
+    /// The frame of this context.
+    #[inline(always)]
+    pub fn of(ctx: *mut xdp_md) -> Self {
+        Self { ctx, bytes: Self::bytes(ctx) }
+    }
+
+    /// Its context.
+    #[inline(always)]
+    pub fn ctx(&self) -> *mut xdp_md {
+        self.ctx
+    }
+
+    #[inline(always)]
+    fn bytes(ctx: *mut xdp_md) -> Bytes {
+        // SAFETY: the kernel gave this context to the running program.
+        unsafe { Bytes { start: (*ctx).data as usize, end: (*ctx).data_end as usize } }
+    }
+
+    /// Moves the frame's beginning.
+    #[inline(always)]
+    fn move_head(&mut self, by: i32) -> Option<()> {
+        // SAFETY: the kernel checks the distance; the addresses from before are not used again.
+        let result = unsafe { bpf_xdp_adjust_head(self.ctx, by) };
+        self.bytes = Self::bytes(self.ctx);
+        if result == 0 { Some(()) } else { None }
+    }
+}
+
+impl Packet for XdpFrame {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.bytes.read(offset)
+    }
+
+    #[inline(always)]
+    fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()> {
+        self.bytes.write(offset, bytes)
     }
 
     #[inline(always)]
     fn length(&self) -> usize {
-        self.end - self.start
+        // SAFETY: a helper that only reads.
+        unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
+    }
+
+    #[inline(always)]
+    fn holds(&self, bytes: usize) -> bool {
+        // Frames in one buffer are nearly all there are, and need no helper.
+        bytes <= self.bytes.end - self.bytes.start || bytes <= self.length()
+    }
+
+    #[inline(always)]
+    fn is_scattered(&self) -> bool {
+        self.bytes.end - self.bytes.start < self.length()
+    }
+
+    #[inline(always)]
+    fn grow(&mut self, bytes: usize) -> Option<()> {
+        self.move_head(-(bytes as i32))
+    }
+
+    #[inline(always)]
+    fn shrink(&mut self, bytes: usize) -> Option<()> {
+        self.move_head(bytes as i32)
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, length: usize) -> Option<()> {
+        let by = length as i64 - self.length() as i64;
+        if by > 0 {
+            return None;
+        }
+        // SAFETY: as in `move_head`.
+        let result = unsafe { bpf_xdp_adjust_tail(self.ctx, by as i32) };
+        self.bytes = Self::bytes(self.ctx);
+        if result == 0 { Some(()) } else { None }
+    }
+    #[inline(always)]
+    fn blank(&self, headers: &mut Headers) {
+        // SAFETY: numbers and booleans.
+        unsafe { clear(headers) };
+    }
+
+    #[inline(always)]
+    fn forget(&self, number: usize) -> usize {
+        weir_forget(number as u64) as usize
+    }
+}
+
+/// The linear part of a tc program's frame, which holds the headers. It is looked at and not changed.
+pub struct SkbFrame(Bytes);
+
+impl SkbFrame {
+    /// The frame of this context.
+    #[inline(always)]
+    pub fn of(ctx: &TcContext) -> Self {
+        Self(Bytes { start: ctx.data(), end: ctx.data_end() })
+    }
+}
+
+impl Packet for SkbFrame {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.0.read(offset)
+    }
+
+    #[inline(always)]
+    fn write<const N: usize>(&mut self, _: usize, _: [u8; N]) -> Option<()> {
+        None
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.0.end - self.0.start
+    }
+
+    #[inline(always)]
+    fn is_scattered(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn grow(&mut self, _: usize) -> Option<()> {
+        None
+    }
+
+    #[inline(always)]
+    fn shrink(&mut self, _: usize) -> Option<()> {
+        None
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, _: usize) -> Option<()> {
+        None
+    }
+    #[inline(always)]
+    fn blank(&self, headers: &mut Headers) {
+        // SAFETY: numbers and booleans.
+        unsafe { clear(headers) };
+    }
+
+    #[inline(always)]
+    fn forget(&self, number: usize) -> usize {
+        weir_forget(number as u64) as usize
     }
 }

@@ -1,11 +1,14 @@
 //! Weir's programs in the kernel: context in, `lb_common` decides, verdict out.
 //!
-//! The crate holds the maps and the only `unsafe` of the packet path: `frame` for packets, `tables` for maps.
+//! The crate holds the maps and the only `unsafe` of the packet path: `frame` for packets, `tables` for maps, `cells` for
+//! those of their elements that several write at once, `steps` for the structures that functions of the kernel's hand over.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod cells;
 mod frame;
+mod steps;
 mod tables;
 mod trace;
 
@@ -16,16 +19,17 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::Verdict;
 use lb_common::refusal::Action;
 
-use crate::frame::Frame;
+use crate::frame::{SkbFrame, XdpFrame};
 use crate::tables::Maps;
 
 /// The packet path, on every attached device's ingress.
-#[xdp]
+#[xdp(frags)]
 pub fn weir_xdp(ctx: XdpContext) -> u32 {
     #[cfg(feature = "another")]
     tables::nothing();
     let ingress = tables::ingress(&ctx);
-    let verdict = lb_common::decide(&mut Frame::of_xdp(&ctx), &Maps::of(&ctx), ingress);
+    let Some(scratch) = tables::scratch() else { return XDP_PASS };
+    let verdict = lb_common::decide(&mut XdpFrame::of(ctx.ctx), &Maps::of(ctx.ctx), scratch, ingress);
     trace::verdict(&ctx, verdict);
     match verdict {
         Verdict::Transmit { ifindex, redirect: false } if ifindex == ingress => XDP_TX,
@@ -33,7 +37,7 @@ pub fn weir_xdp(ctx: XdpContext) -> u32 {
         Verdict::Stack => XDP_PASS,
         Verdict::Refused(refusal) => match refusal.action() {
             Action::Pass => XDP_PASS,
-            Action::Drop => XDP_DROP,
+            Action::Drop | Action::Answer => XDP_DROP,
         },
     }
 }
@@ -43,7 +47,7 @@ pub fn weir_xdp(ctx: XdpContext) -> u32 {
 pub fn weir_egress(ctx: TcContext) -> i32 {
     // What came in by an attached device was seen there, and may have been translated since.
     if !tables::was_seen(&ctx) {
-        lb_common::observe_egress(&Frame::of_skb(&ctx), &Maps::of(&ctx));
+        lb_common::observe_egress(&SkbFrame::of(&ctx), &Maps::of(ctx.skb.skb));
     }
     TCX_NEXT
 }

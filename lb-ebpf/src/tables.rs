@@ -1,21 +1,24 @@
 //! The maps, private to this file, and `lb_common`'s view of them.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_fib_lookup};
 use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_redirect};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::abi::{
-    Backend, BucketCell, Delivery, DeviceFlags, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Meta, Order,
-    OrderKey, ReplyKey, ReplyOwner, Service, Slot, SourceKey, Stamps, Table, Traffic, VipKey,
+    Backend, BucketCell, Datagram, Delivery, Device, DeviceFlags, Endpoint, Flow, FlowCount, FlowKey, FragmentKey,
+    Fragments, Limit, LimitCount, Meta, Order, OrderKey, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings,
+    Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps, Table, Tags, Traffic, VipKey,
 };
-use lb_common::gcra::Bucket;
-use lb_common::tables::{Direction, FlowCell, FlowUse, Route, RouteQuery};
-use lb_common::{Refusal, Tables};
+use lb_common::tables::{Direction, FlowUse, Route, RouteQuery, WayOut};
+use lb_common::{Address, Refusal, Scratch, Tables};
+
+use crate::cells::{KernelBits, KernelBucket, KernelFlow, KernelFragments, KernelSnat, KernelSnatReply, fetch_add};
+use crate::frame::clear;
 
 // The sizes are the loader's to set, by what the configuration needs; those of the per-CPU maps follow.
 //
@@ -51,7 +54,34 @@ static SERVICE_BUCKETS: Array<BucketCell> = Array::with_max_entries(1, 0);
 #[map]
 static SOURCE_BUCKETS: LruHashMap<SourceKey, u64> = LruHashMap::with_max_entries(1, 0);
 #[map]
-static DEVICES: HashMap<u32, u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+static DEVICES: HashMap<u32, Device> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+#[map]
+static PATHS: HashMap<Address, PathMtu> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static QUIC_SERVERS: HashMap<QuicKey, u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static SNATS: HashMap<FlowKey, Snat> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static SNAT_REPLIES: HashMap<SnatReplyKey, SnatReply> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static PORTS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// Fragments of a datagram come close upon each other: those that were used least recently will not come any more.
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragments> = LruHashMap::with_max_entries(1, 0);
+
+/// A datagram of which nothing has come, from which entries are made: it is larger than a program's stack.
+#[map]
+static NEW_FRAGMENTS: PerCpuArray<Fragments> = PerCpuArray::with_max_entries(1, 0);
+/// What the packet path reads of a packet.
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+/// The last identification that was given.
+#[map]
+static LAST_ID: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static SERVICE_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -74,6 +104,9 @@ static UNRESOLVED: RingBuf = RingBuf::with_byte_size(16 * 1024, 0);
 /// `BPF_FIB_LKUP_RET_NO_NEIGH` of include/uapi/linux/bpf.h: there is a route, but no neighbour for its next hop.
 const NO_NEIGHBOUR: i64 = 7;
 
+/// `BPF_FIB_LKUP_RET_FRAG_NEEDED`: the packet is larger than the way takes.
+const TOO_BIG: i64 = 8;
+
 /// How often a row that is being written is read again. A write takes nanoseconds.
 const ROW_TRIES: u32 = 3;
 
@@ -89,8 +122,14 @@ pub struct Maps {
 impl Maps {
     /// The maps for a program run with this context.
     #[inline(always)]
-    pub fn of(ctx: &impl EbpfContext) -> Self {
-        Self { ctx: ctx.as_ptr() }
+    pub fn of<T>(ctx: *mut T) -> Self {
+        Self { ctx: ctx.cast() }
+    }
+
+    /// The maps for what asks for no routes.
+    #[inline(always)]
+    pub fn without_context() -> Self {
+        Self { ctx: core::ptr::null_mut() }
     }
 }
 
@@ -99,6 +138,13 @@ impl Maps {
 pub fn ingress(ctx: &XdpContext) -> u32 {
     // SAFETY: the kernel gave this context to the running program.
     unsafe { (*ctx.ctx).ingress_ifindex }
+}
+
+/// Where this CPU keeps what it reads of a packet. Once a run: programs of one CPU do not interrupt each other.
+#[inline(always)]
+pub fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: this CPU's alone, and whoever asks is the only program that runs on it.
+    SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }
 
 /// Sends the frame out of another device.
@@ -118,8 +164,8 @@ pub fn was_seen(ctx: &TcContext) -> bool {
 
 #[inline(always)]
 fn device_flags(ifindex: u32) -> u32 {
-    // SAFETY: not preallocated (see above), and a word is read at once.
-    unsafe { DEVICES.get(ifindex) }.copied().unwrap_or(0)
+    // SAFETY: not preallocated (see above): an element is not used again while a program has it.
+    unsafe { DEVICES.get(ifindex) }.map_or(0, |device| device.flags)
 }
 
 /// The compiler moves no access to memory across this. It is what `compiler_fence` is for, which LLVM does not know
@@ -148,95 +194,13 @@ fn bump<T: Copy>(map: &PerCpuArray<T>, index: u32, add: impl FnOnce(&mut T)) {
     }
 }
 
-/// A bucket in a map.
-pub struct KernelBucket(NonNull<u64>);
-
-impl Bucket for KernelBucket {
-    #[inline(always)]
-    fn load(&self) -> u64 {
-        // SAFETY: an aligned word of a map's element; volatile, because other CPUs write it.
-        unsafe { self.0.as_ptr().read_volatile() }
-    }
-
-    #[inline(always)]
-    fn compare_exchange(&self, expected: u64, new: u64) -> u64 {
-        let found: u64;
-        // SAFETY: as in `load`. Rust's own atomics compile to plain loads and stores here, because the target is
-        // declared single-threaded; this is the instruction itself (BPF_ATOMIC | BPF_CMPXCHG, Linux 5.12).
-        unsafe {
-            core::arch::asm!(
-                "r0 = {expected}",
-                "r0 = cmpxchg_64({at} + 0, r0, {new})",
-                expected = in(reg) expected,
-                at = in(reg) self.0.as_ptr(),
-                new = in(reg) new,
-                out("r0") found,
-            );
-        }
-        found
-    }
-}
-
-/// A remembered flow in a map. Deleted meanwhile, it may be another one's already: what is written then is one more sign
-/// of life, and what is read was true a moment ago.
-pub struct KernelFlow(NonNull<Flow>);
-
-impl KernelFlow {
-    #[inline(always)]
-    fn put(&self, field: *mut u32, value: u32) {
-        // SAFETY: an aligned word of a map's element; volatile, because other CPUs and the controller read it.
-        unsafe { field.write_volatile(value) };
-    }
-}
-
-impl FlowCell for KernelFlow {
-    #[inline(always)]
-    fn read(&self) -> Flow {
-        // SAFETY: a map's element; each word is whole, and no two of them need to be of one moment.
-        unsafe { self.0.as_ptr().read_volatile() }
-    }
-
-    #[inline(always)]
-    fn note_client(&self, seen_s: u32, flags: u32, next: u32, expects: u32) {
-        let flow = self.0.as_ptr();
-        // SAFETY: places inside of the element.
-        let (seen, client, next_at, expects_at) = unsafe {
-            (
-                &raw mut (*flow).seen_s,
-                &raw mut (*flow).client,
-                &raw mut (*flow).client_next,
-                &raw mut (*flow).client_expects,
-            )
-        };
-        self.put(seen, seen_s);
-        self.put(client, flags);
-        self.put(next_at, next);
-        self.put(expects_at, expects);
-    }
-
-    #[inline(always)]
-    fn note_server(&self, seen_s: u32, flags: u32) {
-        let flow = self.0.as_ptr();
-        // SAFETY: places inside of the element.
-        let (seen, server) = unsafe { (&raw mut (*flow).seen_s, &raw mut (*flow).server) };
-        self.put(seen, seen_s);
-        self.put(server, flags);
-    }
-
-    #[inline(always)]
-    fn begin(&self, flow: Flow) {
-        let at = self.0.as_ptr();
-        // SAFETY: a place inside of the element.
-        let (backend, server) = unsafe { (&raw mut (*at).backend, &raw mut (*at).server) };
-        self.put(backend, flow.backend);
-        self.put(server, flow.server);
-        self.note_client(flow.seen_s, flow.client, flow.client_next, flow.client_expects);
-    }
-}
-
 impl Tables for Maps {
     type Bucket<'a> = KernelBucket;
     type Flow<'a> = KernelFlow;
+    type Bits<'a> = KernelBits;
+    type Fragments<'a> = KernelFragments;
+    type Snat<'a> = KernelSnat;
+    type SnatReply<'a> = KernelSnatReply;
 
     #[inline(always)]
     fn vip(&self, key: &VipKey) -> Option<u32> {
@@ -337,9 +301,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn route(&self, query: &RouteQuery) -> Option<Route> {
+    fn route(&self, query: &RouteQuery) -> WayOut {
+        let mut params = MaybeUninit::<bpf_fib_lookup>::uninit();
         // SAFETY: integers and unions of integers: all zeroes is a value, and padding is what the helper wants zero.
-        let mut params: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+        let params = unsafe {
+            clear(params.as_mut_ptr());
+            params.assume_init_mut()
+        };
         params.l4_protocol = query.protocol;
         params.ifindex = query.ingress_ifindex;
         params.__bindgen_anon_1.tot_len = query.length;
@@ -353,24 +321,142 @@ impl Tables for Maps {
             params.__bindgen_anon_4.ipv6_dst = query.destination.words();
         }
         // SAFETY: the helper reads and writes `params`, which is its size, and the running program's context.
-        let found = unsafe { fib_lookup(self.ctx, &raw mut params, size_of::<bpf_fib_lookup>() as i32, 0) };
+        let found = unsafe { fib_lookup(self.ctx, params, size_of::<bpf_fib_lookup>() as i32, 0) };
         if found == NO_NEIGHBOUR {
             // The stack gets the packet, and would ask for the neighbour if it forwarded it; but it may drop it, as it
             // does when the VIP is an address of this host and so a martian source. The controller sees to it. An
             // error means that the ring is full of such already.
             let _: Result<(), i32> = UNRESOLVED.output(query.destination, 0);
         }
+        if found == TOO_BIG {
+            // SAFETY: the helper has just written it there.
+            return WayOut::TooBig(u32::from(unsafe { params.__bindgen_anon_1.mtu_result }));
+        }
         // Anything but 0 (BPF_FIB_LKUP_RET_SUCCESS) is for the stack: no route, no neighbour yet, forwarding off.
         if found != 0 {
-            return None;
+            return WayOut::Stack;
         }
-        let flags = device_flags(params.ifindex);
-        (flags & DeviceFlags::TRANSMIT != 0).then_some(Route {
-            ifindex: params.ifindex,
+        let device = self.device(params.ifindex);
+        if device.flags & DeviceFlags::TRANSMIT == 0 {
+            return WayOut::Stack;
+        }
+        WayOut::Device(Route {
+            ifindex: device.link,
             mac_destination: params.dmac,
             mac_source: params.smac,
-            redirect: flags & DeviceFlags::REDIRECT != 0,
+            tags: device.tags,
+            redirect: device.flags & DeviceFlags::REDIRECT != 0,
+            scatter: device.flags & DeviceFlags::SCATTER != 0,
         })
+    }
+
+    #[inline(always)]
+    fn device(&self, ifindex: u32) -> Device {
+        // SAFETY: not preallocated: an element is not used again while a program has it.
+        unsafe { DEVICES.get(ifindex) }.copied().unwrap_or(Device { flags: 0, link: 0, tags: Tags::NONE })
+    }
+
+    #[inline(always)]
+    fn address(&self, address: &Address) -> u32 {
+        // SAFETY: not preallocated, and a word is read at once.
+        unsafe { ADDRESSES.get(address) }.copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn path_mtu(&self, far_end: &Address) -> Option<PathMtu> {
+        // SAFETY: not preallocated. Of two words of different moments either pair does.
+        unsafe { PATHS.get(far_end) }.copied()
+    }
+
+    #[inline(always)]
+    fn learn_path_mtu(&self, far_end: &Address, path: PathMtu) -> bool {
+        match PATHS.get_ptr_mut(far_end) {
+            Some(known) => {
+                // SAFETY: the map gave the pointer; volatile, because other CPUs and the controller read it.
+                unsafe { known.write_volatile(path) };
+                true
+            }
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn quic_server(&self, key: &QuicKey) -> Option<u32> {
+        // SAFETY: not preallocated, and a word is read at once.
+        unsafe { QUIC_SERVERS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn fragments(&self, key: &FragmentKey) -> Option<KernelFragments> {
+        NonNull::new(FRAGMENTS.get_ptr_mut(key)?).map(KernelFragments)
+    }
+
+    #[inline(always)]
+    fn begin_fragments(&self, key: &FragmentKey, datagram: &Datagram) -> Option<KernelFragments> {
+        let new = NEW_FRAGMENTS.get_ptr_mut(0)?;
+        // SAFETY: this CPU's alone, and programs of one CPU do not interrupt each other; `seen` stays all zeroes.
+        let new = unsafe {
+            (&raw mut (*new).datagram).write(*datagram);
+            &*new
+        };
+        FRAGMENTS.insert(key, new, u64::from(BPF_NOEXIST)).ok()?;
+        self.fragments(key)
+    }
+
+    #[inline(always)]
+    fn forget_fragments(&self, key: &FragmentKey) {
+        // An error means that it was not there any more.
+        let _: Result<(), i32> = FRAGMENTS.remove(key);
+    }
+
+    #[inline(always)]
+    fn fresh_id(&self) -> u32 {
+        match LAST_ID.get_ptr_mut(0).and_then(NonNull::new) {
+            Some(last) => fetch_add(last, 1) as u32 + 1,
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn snat(&self, key: &FlowKey) -> Option<KernelSnat> {
+        NonNull::new(SNATS.get_ptr_mut(key)?).map(KernelSnat)
+    }
+
+    #[inline(always)]
+    fn snat_reply(&self, key: &SnatReplyKey) -> Option<KernelSnatReply> {
+        NonNull::new(SNAT_REPLIES.get_ptr_mut(key)?).map(KernelSnatReply)
+    }
+
+    #[inline(always)]
+    fn remember_snat(&self, key: &FlowKey, snat: &Snat) -> bool {
+        SNATS.insert(key, snat, u64::from(BPF_NOEXIST)).is_ok()
+    }
+
+    #[inline(always)]
+    fn remember_snat_reply(&self, key: &SnatReplyKey, reply: &SnatReply) -> bool {
+        SNAT_REPLIES.insert(key, reply, u64::from(BPF_NOEXIST)).is_ok()
+    }
+
+    #[inline(always)]
+    fn forget_snat_reply(&self, key: &SnatReplyKey) {
+        // An error means that it was not there any more.
+        let _: Result<(), i32> = SNAT_REPLIES.remove(key);
+    }
+
+    #[inline(always)]
+    fn forget_snat(&self, key: &FlowKey) {
+        // An error means that it was not there any more.
+        let _: Result<(), i32> = SNATS.remove(key);
+    }
+
+    #[inline(always)]
+    fn port_word(&self, index: u32) -> Option<KernelBits> {
+        NonNull::new(PORTS.get_ptr_mut(index)?).map(KernelBits)
     }
 
     #[inline(always)]
@@ -428,6 +514,7 @@ impl Tables for Maps {
             }
         };
         bump(&SERVICE_TRAFFIC, service, add);
+        // `Slot::NOBODY` is beyond the map's end.
         bump(&BACKEND_TRAFFIC, backend, add);
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::Address;
 use lb_common::abi::VipKey;
-use lb_common::parse::{TCP, UDP};
+use lb_common::parse::{SCTP, TCP, UDP};
 
 use crate::vip::{Protocol, Vip};
 
@@ -13,6 +13,7 @@ pub const fn protocol_number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => TCP,
         Protocol::Udp => UDP,
+        Protocol::Sctp => SCTP,
     }
 }
 

@@ -1,22 +1,28 @@
 //! The desired state: what the registries, the configuration and the kernel's routes together ask for.
 
+mod addresses;
+mod doubts;
+mod fitness;
 mod ground;
+mod roster;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::abi;
-use lb_common::hash;
+use lb_common::{Address, hash};
 
+pub use addresses::settings;
 pub use ground::{Ground, Way};
+pub use roster::Roster;
 
 use crate::address::vip_key;
-use crate::config::{Config, Service};
+use crate::config::{Config, Forward, Service};
 use crate::limiter;
-use crate::nexthop::{Hop, StackReason};
 use crate::orders::Orders;
 use crate::plan::{ServiceState, State};
 use crate::ramp;
+use crate::server_id::ServerId;
 use crate::source::Endpoint;
 use crate::vip::Vip;
 
@@ -28,10 +34,16 @@ pub const MAX_DEVICES: usize = 65_536;
 pub struct Desired {
     /// By VIP.
     pub services: BTreeMap<Vip, DesiredService>,
-    /// `DeviceFlags` by device index.
-    pub devices: BTreeMap<u32, u32>,
+    /// By index.
+    pub devices: BTreeMap<u32, abi::Device>,
+    /// `AddressFlags` of the addresses of VIPs, and of Weir's own.
+    pub addresses: BTreeMap<Address, u32>,
+    /// What holds for all services, but for what depends on how large the maps are.
+    pub settings: abi::Settings,
     /// What new entries of the flow table are held to.
     pub flow_limit: Option<abi::Limit>,
+    /// What ICMP errors are held to.
+    pub error_limit: Option<abi::Limit>,
 }
 
 /// A service as it shall be.
@@ -41,6 +53,8 @@ pub struct DesiredService {
     pub name: String,
     /// What its flow hash starts from.
     pub seed: u64,
+    /// Which QUIC connection ids it routes.
+    pub quic: abi::QuicIds,
     /// Its limits, in the order in which packets meet them.
     pub limits: Vec<abi::Limit>,
     /// Its backends, by where they listen: that is what their connections are with.
@@ -64,36 +78,12 @@ pub struct DesiredBackend {
     pub lingers: bool,
     /// The failure domain it is in.
     pub zone: Option<String>,
+    /// How packets reach it.
+    pub forward: Forward,
+    /// The server id that connection ids name it by, where the service routes such of its length.
+    pub server_id: Option<ServerId>,
     /// The way out.
     pub way: Way,
-}
-
-/// What the registries said of a service, after doubts were settled.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Roster {
-    /// The endpoints that stand: the last ones, or the last good ones.
-    pub endpoints: Vec<Endpoint>,
-    /// Why the last answer was not taken, when it was not.
-    pub held: Option<String>,
-    /// The endpoints were read from the data plane, and no registry has named them yet.
-    pub remembered: bool,
-}
-
-impl Roster {
-    /// Takes what a registry says now. An answer without any endpoint removes nothing: a registry that was emptied by
-    /// accident, or lies, must not take a service down. Deliberate removal is done where the service is configured.
-    pub fn hear(&mut self, said: Option<&Vec<Endpoint>>) {
-        let said = said.map(Vec::as_slice).unwrap_or_default();
-        if said.is_empty() && !self.endpoints.is_empty() {
-            self.held = Some(format!(
-                "the registry names no backend any more; the last {} stand. To stop the service take it out of the \
-                 configuration and reload",
-                self.endpoints.len()
-            ));
-            return;
-        }
-        *self = Self { endpoints: said.to_vec(), held: None, remembered: false };
-    }
 }
 
 /// Merges everything into the desired state, and says by service what had to be left out.
@@ -110,16 +100,17 @@ pub fn merge(
     let mut desired = Desired { devices: ground.devices(), ..Desired::default() };
     let mut problems: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut left = config.weir.max_backends as usize;
+    let mut pools = state.free_pools();
     for service in &config.services {
         let Some(roster) = rosters.get(&service.name) else { continue };
-        let (mut backends, mut said) = backends(config, service, roster, ground, left);
+        let room = Room { backends: left, pools: &mut pools, held: state.services.get(&service.vip) };
+        let (mut backends, mut said) = backends(config, service, roster, ground, room);
         left -= backends.len();
         if let (true, Some(held)) = (roster.remembered, state.services.get(&service.vip)) {
             stay_half_way(&mut backends, held);
         }
         let cut = orders.carry_out(&service.vip, &mut backends);
-        said.extend(unattached(&backends, ground));
-        said.extend(unrouted(&backends, ground));
+        said.extend(doubts::doubts(config, service, &backends, ground));
         if !said.is_empty() {
             problems.insert(service.name.clone(), said);
         }
@@ -129,6 +120,7 @@ pub fn merge(
             DesiredService {
                 name: service.name.clone(),
                 seed: hash::seed(config.weir.hash_seed, key.address, key.port_bytes(), key.protocol),
+                quic: service.quic.map_or(abi::QuicIds::NONE, |quic| quic.ids()),
                 limits: limiter::in_order(&service.limits).iter().map(limiter::compile).collect(),
                 backends,
                 cut,
@@ -138,6 +130,9 @@ pub fn merge(
     }
     linger(&mut desired, state, ground, orders);
     stay_on_their_way(&mut desired, state, ground);
+    desired.addresses = addresses::addresses(config, &desired);
+    desired.settings = settings(config, &desired, ground, state);
+    desired.own_addresses();
     (desired, problems)
 }
 
@@ -158,7 +153,9 @@ fn stay_on_their_way(desired: &mut Desired, state: &State, ground: &Ground) {
         let Some(service) = desired.services.get_mut(vip) else { continue };
         for (listens, backend) in &mut service.backends {
             let row = held.backends.get(listens).map(|held| &held.row);
-            if let Some(row) = row.filter(|row| row.ifindex != u32::MAX)
+            // Not for packets that were forwarded in another way.
+            let same = |row: &&abi::Backend| row.ifindex != u32::MAX && row.forward == backend.forward.number();
+            if let Some(row) = row.filter(same)
                 && !ground.hops.hops.contains_key(&listens.ip())
             {
                 backend.way = Way {
@@ -167,6 +164,7 @@ fn stay_on_their_way(desired: &mut Desired, state: &State, ground: &Ground) {
                     mtu: row.mtu,
                     mac_destination: row.mac_destination,
                     mac_source: row.mac_source,
+                    tags: row.tags,
                 };
             }
         }
@@ -175,10 +173,13 @@ fn stay_on_their_way(desired: &mut Desired, state: &State, ground: &Ground) {
 
 /// Adds what the data plane holds and nobody lists any more.
 fn linger(desired: &mut Desired, state: &State, ground: &Ground, orders: &Orders) {
+    let servers: BTreeMap<u32, ServerId> =
+        state.quic.iter().filter_map(|(key, id)| Some((*id, ServerId::of_key(key)?))).collect();
     for (vip, held) in &state.services {
         let service = desired.services.entry(*vip).or_insert_with(|| DesiredService {
             name: held.name.clone(),
             seed: held.head.seed,
+            quic: held.head.quic,
             limits: held.limits.iter().map(|limit| limit.limit).collect(),
             retires: true,
             ..DesiredService::default()
@@ -187,9 +188,17 @@ fn linger(desired: &mut Desired, state: &State, ground: &Ground, orders: &Orders
             if service.backends.contains_key(listens) || service.cut.contains(listens) {
                 continue;
             }
-            let way = ground.way(listens.ip());
-            let lingering =
-                DesiredBackend { id: backend.name.clone(), weight: 0, share: 0, lingers: true, zone: None, way };
+            let forward = backend.forward();
+            let lingering = DesiredBackend {
+                id: backend.name.clone(),
+                weight: 0,
+                share: 0,
+                lingers: true,
+                zone: None,
+                forward,
+                server_id: servers.get(&backend.id).copied(),
+                way: ground.way(listens.ip(), forward),
+            };
             service.backends.insert(*listens, lingering);
         }
         // What was ordered holds to the end.
@@ -198,12 +207,34 @@ fn linger(desired: &mut Desired, state: &State, ground: &Ground, orders: &Orders
     }
 }
 
+/// What there is room for.
+struct Room<'a> {
+    /// Backends.
+    backends: usize,
+    /// Pools of ports that nobody has.
+    pools: &'a mut usize,
+    /// The service as the data plane has it.
+    held: Option<&'a ServiceState>,
+}
+
+impl Room<'_> {
+    /// Whether there are ports for a backend of snat: it has some, or takes some.
+    fn has_ports(&mut self, listens: &SocketAddr) -> bool {
+        let has = self.held.and_then(|held| held.backends.get(listens)).is_some_and(|held| held.pool().is_some());
+        has || {
+            let free = *self.pools > 0;
+            *self.pools = self.pools.saturating_sub(1);
+            free
+        }
+    }
+}
+
 fn backends(
     config: &Config,
     service: &Service,
     roster: &Roster,
     ground: &Ground,
-    left: usize,
+    mut room: Room<'_>,
 ) -> (BTreeMap<SocketAddr, DesiredBackend>, Vec<String>) {
     let mut backends: BTreeMap<SocketAddr, DesiredBackend> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -221,21 +252,38 @@ fn backends(
     // Whatever the order of the answer, the same ones are taken.
     endpoints.sort_by(|a, b| (a.address, a.port, &a.id).cmp(&(b.address, b.port, &b.id)));
     let mut last = None;
+    let mut named: BTreeSet<ServerId> = BTreeSet::new();
     for endpoint in endpoints {
         let listens = SocketAddr::new(endpoint.address, endpoint.port);
-        if let Some(reason) = unfit(config, service, endpoint) {
+        let forward = fitness::forward(service, endpoint);
+        if let Some(reason) = fitness::unfit(config, service, endpoint) {
             problems.push(format!("backend {} at {listens} is left out: {reason}", endpoint.id));
         } else if last == Some(listens) {
             problems.push(format!("backend {} at {listens} is left out: another one listens there", endpoint.id));
-        } else if backends.len() == left {
+        } else if backends.len() == room.backends {
             problems.push(format!(
                 "backend {} at {listens} and those after it are left out: the maps were made for fewer backends; \
                  raise `max_backends` under [weir] and start anew",
                 endpoint.id
             ));
             break;
+        } else if forward == Forward::Snat && !room.has_ports(&listens) {
+            problems.push(format!(
+                "backend {} at {listens} is left out: other backends of snat, with those that drain, have all the ports that \
+                 the maps were made for; raise `max_snat_backends` under [weir] and start anew",
+                endpoint.id
+            ));
         } else {
             last = Some(listens);
+            let mut server_id = endpoint.server_id.filter(|_| service.quic.is_some());
+            if let Some(twice) = server_id.filter(|id| !named.insert(*id)) {
+                server_id = None;
+                problems.push(format!(
+                    "backend {} at {listens} is listed with server id {twice}, which another one has too, expected every one \
+                     once: connection ids lead to the other one",
+                    endpoint.id
+                ));
+            }
             backends.insert(
                 listens,
                 DesiredBackend {
@@ -244,64 +292,14 @@ fn backends(
                     share: u32::from(endpoint.weight) * abi::Backend::WEIGHT_ONE,
                     lingers: false,
                     zone: endpoint.zone.clone(),
-                    way: ground.way(endpoint.address),
+                    forward,
+                    server_id,
+                    way: ground.way(endpoint.address, forward),
                 },
             );
         }
     }
     (backends, problems)
-}
-
-/// Why an endpoint cannot serve a service.
-fn unfit(config: &Config, service: &Service, endpoint: &Endpoint) -> Option<&'static str> {
-    let (vip, address) = (&service.vip, endpoint.address);
-    if vip.address.is_ipv4() != address.is_ipv4() {
-        return Some("the VIP is of the other address family, and `nat` does not translate between them");
-    }
-    if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
-        return Some("no host can be reached at such an address");
-    }
-    let is_vip = |other: &Service| other.vip == Vip { address, port: endpoint.port, protocol: vip.protocol };
-    config.services.iter().any(is_vip).then_some("a VIP listens there, and packets would go round for ever")
-}
-
-/// Backends whose replies would not be translated, because they come in by a device that nothing is attached to.
-fn unattached(backends: &BTreeMap<SocketAddr, DesiredBackend>, ground: &Ground) -> Option<String> {
-    let hops = &ground.hops;
-    let attached = ground.attached.keys().filter_map(|ifindex| hops.devices.get(ifindex));
-    let attached: Vec<&str> = attached.map(|device| device.name.as_str()).collect();
-    let mut astray = backends.iter().filter_map(|(listens, backend)| {
-        let local = matches!(hops.hops.get(&listens.ip()), Some(Hop::Stack(StackReason::Local)));
-        let via = hops.via.get(&listens.ip())?;
-        (!local && !attached.contains(&via.as_str())).then_some((listens, backend, via))
-    });
-    let (listens, backend, via) = astray.next()?;
-    let more = match astray.count() {
-        0 => String::new(),
-        more => format!(" (and {more} more)"),
-    };
-    Some(format!(
-        "backend {} at {listens}{more} is reached by {via}, to which Weir is not attached: its replies will not be \
-         translated back; add an [[interface]] named {via:?}",
-        backend.id,
-    ))
-}
-
-/// Backends that the kernel has no route to: what is handed to the stack for them ends there.
-fn unrouted(backends: &BTreeMap<SocketAddr, DesiredBackend>, ground: &Ground) -> Option<String> {
-    let no_route =
-        |listens: &SocketAddr| matches!(ground.hops.hops.get(&listens.ip()), Some(Hop::Stack(StackReason::NoRoute)));
-    let mut lost = backends.iter().filter(|(listens, _)| no_route(listens));
-    let (listens, backend) = lost.next()?;
-    let more = match lost.count() {
-        0 => String::new(),
-        more => format!(" (and {more} more)"),
-    };
-    Some(format!(
-        "there is no route to backend {} at {listens}{more}: its packets end here; see `ip route get {}`",
-        backend.id,
-        listens.ip()
-    ))
 }
 
 /// The addresses whose next hops matter: of what is listed, and of what the data plane still holds.

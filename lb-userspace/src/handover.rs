@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use lb_common::abi::{Flow, FlowKey, Slot, Table};
+use lb_common::abi::{Flow, FlowFlags, FlowKey, QuicIds, Slot, Table};
 use lb_common::hash;
 
 use crate::plan::{ReadSlots, ServiceState, State};
@@ -90,17 +90,26 @@ impl Handover {
 
     /// Whether there is anything to sweep.
     pub fn is_due(&self, state: &State) -> bool {
-        self.flows > 0 || !state.unswept.is_empty() || state.services.values().any(|service| service.moving() > 0)
+        // Connection ids lead flows away from their slots also when nothing moves.
+        let remembers = |service: &ServiceState| service.moving() > 0 || service.head.quic != QuicIds::NONE;
+        self.flows > 0 || !state.unswept.is_empty() || state.services.values().any(remembers)
     }
 
     /// Looks at all that is left.
     ///
     /// # Errors
-    /// When slots or stamps cannot be read.
+    /// When slots or stamps cannot be read. What was left before is still known then: nothing has ended.
     pub fn sweep(&mut self, facts: &Facts<'_>, state: &State) -> Result<Sweep> {
+        let before = (std::mem::take(&mut self.left), std::mem::take(&mut self.flows));
+        let swept = self.sweep_all(facts, state);
+        if swept.is_err() {
+            (self.left, self.flows) = before;
+        }
+        swept
+    }
+
+    fn sweep_all(&mut self, facts: &Facts<'_>, state: &State) -> Result<Sweep> {
         let mut sweep = Sweep::default();
-        self.left.clear();
-        self.flows = 0;
         self.since.retain(|vip, _| state.services.contains_key(vip));
         let mut flows: BTreeMap<u32, Vec<&(FlowKey, Flow)>> = BTreeMap::new();
         for flow in facts.flows {
@@ -131,14 +140,30 @@ impl Handover {
         let slots = (facts.slots)(table)?;
         let stamps = if service.moving() > 0 { (facts.stamps)(service.id, table.len)? } else { Vec::new() };
         let idle_s = (facts.idle_s)(vip);
-        let tcp = vip.protocol == Protocol::Tcp;
+        // Whether the first packet of a connection says so.
+        let opens = vip.protocol != Protocol::Udp;
+        let direct: BTreeSet<u32> = service
+            .backends
+            .values()
+            .filter(|backend| backend.forward().is_direct())
+            .map(|backend| backend.id)
+            .collect();
+        let is_living = |flow: &Flow, slot: Option<&Slot>| {
+            // Of those that go where unknown flows go, one that is forgotten too soon is not lost.
+            let alone = direct.contains(&flow.backend) && slot.is_some_and(|slot| slot.old() != Some(flow.backend));
+            if opens && alone {
+                is_believed(flow, facts.now_s, idle_s)
+            } else {
+                flow.is_living(facts.now_s, idle_s, opens)
+            }
+        };
         // Flows by slot, of those that go on.
         let mut going: BTreeMap<u32, Vec<(FlowKey, Flow)>> = BTreeMap::new();
         // When slots last had a flow that is forgotten, to keep the table for others, and may yet go on.
         let mut half_heard: BTreeMap<u32, u32> = BTreeMap::new();
         for &&(key, flow) in flows {
             let cut = facts.cut.contains(&flow.backend);
-            if cut && flow.is_living(facts.now_s, idle_s, tcp) {
+            if cut && is_living(&flow, None) {
                 sweep.cut.push((*vip, key, flow));
             }
             if cut || table.len == 0 {
@@ -146,22 +171,30 @@ impl Handover {
                 continue;
             }
             let number = hash::slot(hash::flow(service.head.seed, key.client, key.client_port_bytes()), table.len);
-            if flow.is_living(facts.now_s, idle_s, tcp) {
+            if is_living(&flow, slots.get(number as usize)) {
                 going.entry(number).or_default().push((key, flow));
                 continue;
             }
             sweep.ended.push((key, flow));
-            if tcp && flow.is_half_heard(facts.now_s, idle_s) {
+            if opens && flow.is_half_heard(facts.now_s, idle_s) {
                 let heard = half_heard.entry(number).or_insert(flow.seen_s);
                 *heard = (*heard).max(flow.seen_s);
             }
         }
-        let since = self.since.entry(*vip).or_default();
+        let mut since = self.since.remove(vip).unwrap_or_default();
         let mut changes = Vec::new();
         for (number, &slot) in (0_u32..).zip(&slots) {
             let Some(old) = slot.old() else {
                 since.remove(&number);
-                sweep.settled.extend(going.remove(&number).unwrap_or_default());
+                let own = going.remove(&number).unwrap_or_default();
+                // Those that a connection id leads elsewhere are no less there.
+                let strays =
+                    |(_, flow): &(FlowKey, Flow)| service.head.quic != QuicIds::NONE && flow.backend != slot.current();
+                let (strays, own): (Vec<_>, Vec<_>) = own.into_iter().partition(strays);
+                sweep.settled.extend(own);
+                for (_, flow) in strays {
+                    self.keep(&flow, sweep);
+                }
                 continue;
             };
             // One that nobody timed was found moving, by a controller that has just begun.
@@ -175,8 +208,8 @@ impl Handover {
             // A slot that still learns takes one step at a time: a flow that came between the reading and the writing was
             // sent to `old`, and is there at the next reading.
             if !elsewhere && (quiet && !slot.is_learning() || old == slot.current()) {
+                // Until it was written it moves, and its clock goes on.
                 changes.push((number, Slot::settled(slot.current())));
-                since.remove(&number);
                 sweep.settled.extend(own);
                 continue;
             }
@@ -187,16 +220,30 @@ impl Handover {
             left.slots += 1;
             left.unseen |= (!quiet || slot.is_learning()) && old != slot.current();
             for (_, flow) in own {
-                self.flows += 1;
-                sweep.living.insert(flow.backend);
-                self.left.entry(flow.backend).or_default().flows += 1;
+                self.keep(&flow, sweep);
             }
         }
+        self.since.insert(*vip, since);
         if !changes.is_empty() {
             sweep.slots.push(Settled { vip: *vip, table: slots, changes });
         }
         Ok(())
     }
+
+    /// Counts a flow that goes on.
+    fn keep(&mut self, flow: &Flow, sweep: &mut Sweep) {
+        self.flows += 1;
+        sweep.living.insert(flow.backend);
+        self.left.entry(flow.backend).or_default().flows += 1;
+    }
+}
+
+/// Whether a connection goes on of which the client alone is heard, because the backend answers it directly. Once it has
+/// no more to say it only acknowledges, and for as long as an opening is believed.
+const fn is_believed(flow: &Flow, now_s: u32, idle_s: u32) -> bool {
+    let ending = flow.client & FlowFlags::FIN != 0 && Flow::HALF_OPEN_S < idle_s;
+    let heard = Flow { server: flow.client & FlowFlags::SPOKE, ..*flow };
+    heard.is_living(now_s, if ending { Flow::HALF_OPEN_S } else { idle_s }, true)
 }
 
 /// Whether an idle time-out has passed since `since_s`.

@@ -67,6 +67,8 @@ impl Stage {
                 share: share(weight),
                 lingers: false,
                 zone: None,
+                forward: crate::config::Forward::Nat,
+                server_id: None,
                 way: crate::desired::Way::STACK,
             };
             service.backends.insert(listens(number), backend);

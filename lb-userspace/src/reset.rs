@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use anyhow::{Context as _, Result};
 use lb_common::abi::{Flow, FlowFlags, FlowKey};
+use lb_common::checksum;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, sendto, socket,
 };
@@ -30,12 +31,18 @@ pub struct Reset {
 
 impl Reset {
     /// The two resets for a connection, as far as its numbers are known.
-    pub fn of(vip: &Vip, backend: SocketAddr, key: &FlowKey, flow: &Flow) -> Vec<Self> {
+    ///
+    /// A service of every port knows the port by the flow, and so does a backend that listens at every one.
+    pub fn of(vip: &Vip, mut backend: SocketAddr, key: &FlowKey, flow: &Flow) -> Vec<Self> {
         if vip.protocol != Protocol::Tcp {
             return Vec::new();
         }
         let client = SocketAddr::new(IpAddr::from(key.client), u16::from_be_bytes(key.client_port_bytes()));
-        let vip = SocketAddr::new(vip.address, vip.port);
+        let port = if vip.port == 0 { u16::from_be(key.port) } else { vip.port };
+        if backend.port() == 0 {
+            backend.set_port(port);
+        }
+        let vip = SocketAddr::new(vip.address, port);
         let to_backend = Self { from: client, to: backend, sequence: flow.client_next };
         // A SYN acknowledges nothing: only from then on is it known what the client expects.
         let to_client = Self { from: vip, to: client, sequence: flow.client_expects };
@@ -50,15 +57,13 @@ impl Reset {
         tcp[2..4].copy_from_slice(&to.port().to_be_bytes());
         tcp[4..8].copy_from_slice(&self.sequence.to_be_bytes());
         (tcp[12], tcp[13]) = (0x50, RST);
-        let mut pseudo = match (from.ip(), to.ip()) {
+        let addresses = match (from.ip(), to.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),
             (from, to) => [octets6(from), octets6(to)].concat(),
         };
-        let addresses = pseudo.clone();
         // RFC 9293 §3.1 and RFC 8200 §8.1: the words' order does not matter to the sum.
-        pseudo.extend([0, lb_common::parse::TCP, 0, TCP_LEN]);
-        pseudo.extend(tcp);
-        tcp[16..18].copy_from_slice(&checksum(&pseudo).to_be_bytes());
+        let sum = checksum::full(&[&addresses, &[0, lb_common::parse::TCP, 0, TCP_LEN], &tcp]);
+        tcp[16..18].copy_from_slice(&sum.to_ne_bytes());
         let mut packet = if to.is_ipv4() {
             // The kernel fills in the identification and the checksum (raw(7)).
             vec![0x45, 0, 0, 20 + TCP_LEN, 0, 0, 0x40, 0, 64, lb_common::parse::TCP, 0, 0]
@@ -76,15 +81,6 @@ fn octets6(address: IpAddr) -> [u8; 16] {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
     }
-}
-
-/// RFC 1071, over an even number of bytes.
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
-    let sum: u32 = words.sum();
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    !u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
 /// Sends resets by the host's own routes, through raw sockets that are opened when they are needed first.
@@ -154,10 +150,7 @@ mod tests {
             let tcp = &packet[packet.len() - usize::from(TCP_LEN)..];
             assert_eq!(tcp[4..8], [1, 2, 3, 4]);
             let addresses = if from.is_ipv4() { &packet[12..20] } else { &packet[8..40] };
-            let mut whole = addresses.to_vec();
-            whole.extend([0, 6, 0, 20]);
-            whole.extend(tcp);
-            assert_eq!(checksum(&whole), 0);
+            assert_eq!(checksum::full(&[addresses, &[0, 6, 0, 20], tcp]), 0);
             assert_eq!(packet.len(), if from.is_ipv4() { 40 } else { 60 });
         }
     }

@@ -10,7 +10,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::server::{Answer, ControlSocket, Request};
-use crate::api::types::InterfaceRow;
 use crate::config::{Config, OnExit, Share};
 use crate::controller::{Controller, Registries, capacity};
 use crate::dataplane::kernel::{Attachments, Kernel, Object, Pins, TakeOver, Unresolved};
@@ -19,7 +18,8 @@ use crate::doctor;
 use crate::following::Following;
 use crate::nexthop::{Clients, Follower, MAX_FOLLOWED, NextHops};
 use crate::reset::Resetter;
-use crate::survey::{Purpose, Reload, Survey};
+use crate::source::Update;
+use crate::survey::{Purpose, Reload, Survey, Surveyed};
 
 /// How many reports of sources may wait for the controller.
 const REPORTS: usize = 64;
@@ -48,8 +48,10 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     let socket = ControlSocket::bind(&config.weir.socket)?;
     let pins = Pins::open(&config.weir.state)?;
     // What goes on without a device goes on also with a controller; it attaches when the device appears.
-    if pins.found().is_none() {
-        devices_must_exist(&config, &first)?;
+    if pins.found().is_none()
+        && let Some(problem) = config.missing_device(&first.devices, &[])
+    {
+        bail!("{problem}");
     }
     let (reports, mut updates) = mpsc::channel(REPORTS);
     let mut registries = Registries::default();
@@ -98,14 +100,8 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
         tokio::select! {
             // All that waits at once: a burst of snapshots is not published one by one.
             1.. = updates.recv_many(&mut heard, REPORTS) => controller.hear(heard.drain(..), Instant::now()),
-            ended = following.ended() => {
-                // What it said before comes first, or it would end the problem.
-                while let Ok(update) = updates.try_recv() {
-                    heard.push(update);
-                }
-                heard.push(ended);
-                controller.hear(heard.drain(..), Instant::now());
-            }
+            // What it said before comes first, or it would end the problem.
+            ended = following.ended() => hear_rest(&mut controller, &mut updates, Some(ended)),
             asked = unresolved.next(), if broken.clients.is_none() => match asked {
                 Ok(asked) => clients.ask(asked, Instant::now()),
                 Err(error) => Broken::note(&mut broken.clients, format!("clients' neighbours are not asked for: {error:#}")),
@@ -121,7 +117,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
             },
             Some(request) = requests.recv() => {
                 let problems = attachments.problems().chain(broken.problems()).chain(notes.iter().cloned());
-                if let Some(answer) = reply(&mut controller, &mut survey, attachments.rows(), problems, request) {
+                if let Some(answer) = reply(&mut controller, &mut survey, &attachments, problems, request) {
                     detached = Some(answer);
                     tracing::info!("asked to detach");
                     break;
@@ -135,15 +131,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
             () = tokio::time::sleep(READINESS), if !announced => {}
             _ = terminate.recv() => { tracing::info!("SIGTERM"); break }
             surveyed = survey.done() => {
-                if let Some(reload) = surveyed.judge(&mut controller) {
-                // What registries said until now is about the configuration that is.
-                while let Ok(update) = updates.try_recv() {
-                    heard.push(update);
-                }
-                controller.hear(heard.drain(..), Instant::now());
-                let done = take_over(&mut controller, &mut following, &mut attachments, &hops, &reload);
-                reload.tell(done);
-            }
+                act_on(surveyed, &mut controller, &mut updates, &mut following, &mut attachments, &hops);
                 survey.go_on(&mut controller);
             }
             _ = hangup.recv() => {
@@ -177,17 +165,17 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     }
     drop((following, survey));
     // The programs first, then the maps they read.
-    let left = if detached.is_none() && controller.config().weir.on_exit == OnExit::Keep {
+    let keeps = detached.is_none() && controller.config().weir.on_exit == OnExit::Keep;
+    let left = if keeps {
         drop(attachments);
         tracing::info!("kept: traffic goes on, and the next run adopts it");
         Ok(())
     } else {
         attachments.remove().map(|removed| removed.iter().for_each(|one| tracing::info!("took away {one}")))
     };
-    let keeps = controller.config().weir.on_exit == OnExit::Keep;
     drop(controller);
     match &left {
-        Ok(()) if detached.is_some() || !keeps => tracing::info!("detached"),
+        Ok(()) if !keeps => tracing::info!("detached"),
         Ok(()) => {}
         Err(error) => tracing::error!(error = format!("{error:#}"), "not everything could be taken away"),
     }
@@ -201,6 +189,29 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
         Ok(Err(error)) => bail!("the control socket's task failed: {error}"),
         Ok(Ok(())) | Err(_) => left,
     }
+}
+
+/// Hears what sources have said until now, and then this.
+fn hear_rest(controller: &mut Controller<Kernel>, updates: &mut mpsc::Receiver<Update>, last: Option<Update>) {
+    let mut rest: Vec<Update> = std::iter::from_fn(|| updates.try_recv().ok()).collect();
+    rest.extend(last);
+    controller.hear(rest, Instant::now());
+}
+
+/// Answers whoever asked for a survey, and takes over the configuration if one was asked for and judged good.
+fn act_on(
+    surveyed: Surveyed,
+    controller: &mut Controller<Kernel>,
+    updates: &mut mpsc::Receiver<Update>,
+    following: &mut Following,
+    attachments: &mut Attachments,
+    hops: &Arc<NextHops>,
+) {
+    let Some(reload) = surveyed.judge(controller) else { return };
+    // What registries said until now is about the configuration that is.
+    hear_rest(controller, updates, None);
+    let done = take_over(controller, following, attachments, hops, &reload);
+    reload.tell(done);
 }
 
 /// Has everybody go by another configuration; after an error by the one of before.
@@ -225,7 +236,7 @@ fn take_over(
 fn reply(
     controller: &mut Controller<Kernel>,
     survey: &mut Survey,
-    interfaces: Vec<InterfaceRow>,
+    attachments: &Attachments,
     problems: impl Iterator<Item = String>,
     request: Request,
 ) -> Option<Answer<()>> {
@@ -233,13 +244,14 @@ fn reply(
     // Whoever asked may have gone: then nobody misses the answer.
     match request {
         Request::Status(answer) => {
-            let status = controller.status(interfaces, problems.collect(), now);
+            let status = controller.status(attachments.rows(), problems.collect(), now);
             drop(answer.send(Ok(status)));
         }
         Request::Services(answer) => drop(answer.send(said(controller.services()))),
         Request::Backends(service, answer) => drop(answer.send(said(controller.backends(service.as_deref())))),
         Request::Limits(answer) => drop(answer.send(said(controller.limits()))),
         Request::Refusals(answer) => drop(answer.send(said(controller.refusals()))),
+        Request::Ledger(answer) => drop(answer.send(said(controller.ledger(attachments.rows())))),
         Request::Drains(of, answer) => drop(answer.send(said(controller.drains(&of)))),
         Request::Drain(order, answer) => drop(answer.send(said(controller.drain(&order, now)))),
         Request::Undrain(which, answer) => drop(answer.send(said(controller.undrain(&which, now)))),
@@ -276,23 +288,6 @@ fn must_be_possible(config: &Config) -> Result<()> {
             (doctor::Level::Bad, "interface" | "program" | "state")
             | (doctor::Level::Good | doctor::Level::Advice, _) => {}
             (doctor::Level::Bad, _) => tracing::warn!(check, subject, found, advice, "weir doctor finds fault"),
-        }
-    }
-    Ok(())
-}
-
-/// Refuses a configuration that names a device which is not there.
-fn devices_must_exist(config: &Config, hops: &NextHops) -> Result<()> {
-    for interface in &config.interfaces {
-        if !hops.devices.values().any(|device| device.name == interface.name) {
-            let known: Vec<&str> = hops.devices.values().map(|device| device.name.as_str()).collect();
-            bail!(
-                "{}:{}: interface.{}: found no such device on this host, expected one of {}",
-                config.path.display(),
-                interface.line,
-                interface.name,
-                known.join(", ")
-            );
         }
     }
     Ok(())
@@ -340,7 +335,7 @@ fn follow_trace(object: &mut Object) -> Result<()> {
 }
 
 /// Outside of systemd nobody listens, and that is fine.
-fn tell_systemd(states: &[NotifyState<'_>]) {
+pub(crate) fn tell_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "cannot tell systemd");
     }

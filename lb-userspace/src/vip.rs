@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::parse::{TCP, UDP};
+use lb_common::parse::{SCTP, TCP, UDP};
 use serde::{Deserialize, Serialize};
 
 /// A transport protocol that a service can speak.
@@ -14,6 +14,8 @@ pub enum Protocol {
     Tcp,
     /// RFC 768.
     Udp,
+    /// RFC 9260.
+    Sctp,
 }
 
 impl Protocol {
@@ -22,6 +24,7 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Sctp => "sctp",
         }
     }
 }
@@ -32,6 +35,7 @@ impl Protocol {
         match number {
             TCP => Some(Self::Tcp),
             UDP => Some(Self::Udp),
+            SCTP => Some(Self::Sctp),
             _ => None,
         }
     }
@@ -48,7 +52,7 @@ impl fmt::Display for Protocol {
 pub struct Vip {
     /// The address clients send to. Never an IPv4-mapped IPv6 address.
     pub address: IpAddr,
-    /// The port clients send to.
+    /// The port clients send to; 0 is every port that no other service has.
     pub port: u16,
     /// The transport protocol.
     pub protocol: Protocol,

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lb_common::abi::Tags;
 use support::Lab;
 use tokio::sync::watch;
 use weir::nexthop::{Follower, Hop, Mac, NextHops, StackReason};
@@ -82,13 +83,57 @@ fn on_link_and_by_routers_of_either_family() {
     for address in addresses {
         let next = watch.until_sent_to(address, peer);
         let mtu = if address == "2001:db8::9" { 1400 } else { 1500 };
-        let expected = Hop::Device { ifindex: index_of(&next, "h0"), source: own, destination: peer, mtu };
+        let expected =
+            Hop::Device { ifindex: index_of(&next, "h0"), tags: Tags::NONE, source: own, destination: peer, mtu };
         assert_eq!(next.hops[&ip(address)], expected, "{address}");
         assert_eq!(next.via[&ip(address)], "h0");
         assert!(next.frames.contains_key(&ip(address)));
     }
     let shown = lab.host.run("ip neigh show");
     assert!(!shown.contains("PERMANENT") && !shown.contains("managed") && !shown.contains("extern_learn"), "{shown}");
+}
+
+/// Needs the kernel's 802.1Q devices (`CONFIG_VLAN_8021Q`); without them there is nothing to follow, and the table's own
+/// tests have to do.
+#[test]
+fn through_vlan_devices_frames_leave_from_below_them_with_their_tags() {
+    let lab = Lab::new();
+    let tried = lab.host.run("ip link add link h0 name h0.100 type vlan id 100 2>&1 || echo refused");
+    if tried.contains("refused") {
+        println!("this kernel has no VLAN devices: {}", tried.trim());
+        return;
+    }
+    lab.host.run("ip link add link h0.100 name h0.200 type vlan id 200");
+    lab.peer.run(
+        "ip link add link p0 name p0.100 type vlan id 100; ip link add link p0.100 name p0.200 type vlan id 200; \
+         ip address add 10.78.0.2/24 dev p0.100; ip address add 10.79.0.2/24 dev p0.200; ip link set p0.100 up; \
+         ip link set p0.200 up",
+    );
+    lab.host.run(
+        "ip link set h0.100 mtu 1400; ip address add 10.78.0.1/24 dev h0.100; ip address add 10.79.0.1/24 dev h0.200; \
+         ip link set h0.100 up; ip link set h0.200 up",
+    );
+    let mut watch = Watch::new(&lab, &["10.78.0.2", "10.79.0.2"]);
+    let peer = mac_of(&lab.peer, "p0");
+    let (one, two) = (Tags::vlan(100), Tags([Tags::vlan(100).0[0], Tags::vlan(200).0[0]]));
+    for (address, device, tags) in [("10.78.0.2", "h0.100", one), ("10.79.0.2", "h0.200", two)] {
+        let next = watch.until_sent_to(address, peer);
+        let source = mac_of(&lab.host, device);
+        let expected = Hop::Device { ifindex: index_of(&next, "h0"), tags, source, destination: peer, mtu: 1400 };
+        assert_eq!(next.hops[&ip(address)], expected, "{address}");
+        assert_eq!(next.via[&ip(address)], device);
+    }
+}
+
+#[test]
+fn where_this_hosts_own_packets_come_from() {
+    let lab = Lab::new();
+    lab.host.run("ip address add 10.77.0.7/32 dev lo; ip route add 192.0.2.0/24 via 10.77.0.2 src 10.77.0.7");
+    let mut watch = Watch::new(&lab, &["192.0.2.9", "10.77.0.2", "fd77::2"]);
+    let next = watch.until("all routes", |next| next.sources.len() == 3);
+    let sources = ["192.0.2.9", "10.77.0.2", "fd77::2"].map(|address| next.sources[&ip(address)]);
+    assert_eq!(sources, [ip("10.77.0.7"), ip("10.77.0.1"), ip("fd77::1")]);
+    assert_eq!(next.routed, [ip("192.0.2.9")].into());
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! Backends as the packet path needs them.
 
+use super::Tags;
 use crate::Address;
 
-/// One backend of one service: what its packets are rewritten to, and the way out. One cache line.
-#[repr(C, align(64))]
+/// One backend of one service: what its packets are rewritten to, and the way out. One cache line: an array's elements lie
+/// at multiples of their size. (A type of that alignment cannot be copied in a program: LLVM's BPF back end knows no copies
+/// aligned to more than eight bytes.)
+#[repr(C, align(8))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backend {
-    /// Its address, of the same family as the VIP.
+    /// Its address: of the VIP's family, unless packets reach it by a tunnel.
     pub address: Address,
     /// Its port, in network byte order as it lies in memory.
     pub port: u16,
@@ -14,7 +17,7 @@ pub struct Backend {
     pub delivery: u16,
     /// The device to send from, where it is sent from XDP.
     pub ifindex: u32,
-    /// The largest layer-3 packet the way takes, in bytes, for [`Delivery::DEVICE`].
+    /// The largest layer-3 packet the way takes, in bytes, for [`Delivery::DEVICE`]; what a tunnel puts in front counts.
     pub mtu: u32,
     /// The next hop's Ethernet address, for [`Delivery::DEVICE`].
     pub mac_destination: [u8; 6],
@@ -28,8 +31,14 @@ pub struct Backend {
     /// The weight that the service's table was built with, in units of 1/[`Self::WEIGHT_ONE`]; 0: it takes no new flows.
     /// No program reads it.
     pub weight: u32,
+    /// The VLAN tags that frames for it leave with, for [`Delivery::DEVICE`].
+    pub tags: Tags,
+    /// Whose ports its flows take, for [`Forward::SNAT`]: the number of a pool in `PORTS`.
+    pub pool: u16,
+    /// How packets are forwarded: [`Forward`].
+    pub forward: u8,
     /// Always zero.
-    pub pad: [u32; 2],
+    pub pad: u8,
 }
 
 impl Backend {
@@ -37,11 +46,27 @@ impl Backend {
     pub const WEIGHT_ONE: u32 = 4096;
 }
 
+/// Values of [`Backend::forward`]: what is done to a packet that goes to the backend.
+pub struct Forward;
+
+impl Forward {
+    /// Destination address and port are rewritten; replies come back through this host.
+    pub const NAT: u8 = 0;
+    /// Both ends are rewritten, so that replies come back to this host from wherever the backend is.
+    pub const SNAT: u8 = 1;
+    /// Only the Ethernet addresses are: the backend has the VIP too, and answers the client itself.
+    pub const L2: u8 = 2;
+    /// In an IP packet of its own (RFC 2003, 2473, 4213): the backend unwraps it, and answers the client itself.
+    pub const IPIP: u8 = 3;
+    /// As [`Self::IPIP`], with UDP in between (draft-ietf-intarea-gue, variant 1), so that routers spread the flows.
+    pub const GUE: u8 = 4;
+}
+
 /// Values of [`Backend::delivery`].
 pub struct Delivery;
 
 impl Delivery {
-    /// No such backend: the id was never given, or was taken back.
+    /// There is none (yet). A row without an address is no backend at all: the id was never given, or was taken back.
     pub const NONE: u16 = 0;
     /// The rewritten packet is handed to the host's stack, which routes it.
     pub const STACK: u16 = 1;
@@ -53,3 +78,4 @@ impl Delivery {
 
 const _: () = assert!(size_of::<Backend>() == 64);
 const _: () = assert!(core::mem::offset_of!(Backend, version) == 44);
+const _: () = assert!(core::mem::offset_of!(Backend, pad) == 63);

@@ -9,6 +9,18 @@ pub struct Endpoint {
     pub service: u32,
     /// The backend's id in that service.
     pub backend: u32,
+    /// [`EndpointFlags`].
+    pub flags: u32,
 }
 
-const _: () = assert!(size_of::<Endpoint>() == 8);
+/// Bits of [`Endpoint::flags`].
+pub struct EndpointFlags;
+
+impl EndpointFlags {
+    /// Replies from here may be of [`Forward::NAT`](super::Forward::NAT).
+    pub const NAT: u32 = 1;
+    /// Replies from here may be of [`Forward::SNAT`](super::Forward::SNAT).
+    pub const SNAT: u32 = 2;
+}
+
+const _: () = assert!(size_of::<Endpoint>() == 12);

@@ -12,15 +12,22 @@ pub struct FlowKey {
     pub service: u32,
     /// The client's port, in network byte order as it lies in memory.
     pub client_port: u16,
-    /// Always zero.
-    pub pad: u16,
+    /// The VIP's port, likewise, for services of every port; 0 for others.
+    pub port: u16,
 }
 
 impl FlowKey {
     /// A key from the client's end, its port as the bytes on the wire, and the service.
     #[inline(always)]
     pub const fn new(client: Address, client_port: [u8; 2], service: u32) -> Self {
-        Self { client, service, client_port: u16::from_ne_bytes(client_port), pad: 0 }
+        Self { client, service, client_port: u16::from_ne_bytes(client_port), port: 0 }
+    }
+
+    /// The same client's flow to this port of a service of every port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn at(self, port: u16) -> Self {
+        Self { port, ..self }
     }
 
     /// The client's port as its bytes on the wire.

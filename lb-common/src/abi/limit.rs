@@ -22,6 +22,9 @@ pub struct Limit {
 /// The id of the limit that new entries of `FLOWS` are held to. No service has it.
 pub const FLOW_LIMIT: u32 = 0;
 
+/// The id of the limit that ICMP errors of Weir's own are held to (RFC 1812 §4.3.2.8, RFC 4443 §2.4). No service has it.
+pub const ERROR_LIMIT: u32 = 1;
+
 /// Values of [`Limit::unit`].
 pub struct LimitUnit;
 

@@ -7,24 +7,38 @@ mod counters;
 mod device;
 mod endpoint;
 mod flow;
+mod fragment;
+mod known;
 mod limit;
 mod meta;
 mod order;
+mod path;
+mod quic;
 mod reply;
 mod service;
+mod settings;
 mod slot;
+mod snat;
+mod tags;
 
-pub use backend::{Backend, Delivery};
+pub use backend::{Backend, Delivery, Forward};
 pub use counters::{FlowCount, LimitCount, Traffic};
-pub use device::DeviceFlags;
-pub use endpoint::Endpoint;
+pub use device::{Device, DeviceFlags};
+pub use endpoint::{Endpoint, EndpointFlags};
 pub use flow::{Flow, FlowFlags, FlowKey};
-pub use limit::{BucketCell, FLOW_LIMIT, Limit, LimitScope, LimitUnit, SourceKey};
+pub use fragment::{Datagram, FRAGMENT_WORDS, FragmentFate, FragmentKey, Fragments};
+pub use known::AddressFlags;
+pub use limit::{BucketCell, ERROR_LIMIT, FLOW_LIMIT, Limit, LimitScope, LimitUnit, SourceKey};
 pub use meta::{Meta, VERSION};
 pub use order::{Order, OrderFlags, OrderKey};
+pub use path::PathMtu;
+pub use quic::{MAX_SERVER_ID, QuicIds, QuicKey};
 pub use reply::{ReplyKey, ReplyOwner};
 pub use service::{MAX_LIMITS, Service, ServiceFlags, Table, VipKey};
+pub use settings::{MAX_SNAT, Settings, SettingsFlags};
 pub use slot::{Slot, Stamps};
+pub use snat::{FIRST_PORT_WORD, PORT_WORDS, Snat, SnatReply, SnatReplyKey};
+pub use tags::Tags;
 
 /// The names of the maps, as the object file has them.
 pub mod map {
@@ -58,7 +72,24 @@ pub mod map {
     pub const SERVICE_BUCKETS: &str = "SERVICE_BUCKETS";
     /// [`SourceKey`](super::SourceKey) → bucket, for limits per source.
     pub const SOURCE_BUCKETS: &str = "SOURCE_BUCKETS";
-    /// Index of a device → [`DeviceFlags`](super::DeviceFlags).
+    /// [`Address`](crate::Address) → [`AddressFlags`](super::AddressFlags).
+    pub const ADDRESSES: &str = "ADDRESSES";
+    /// 0 → [`Settings`](super::Settings).
+    pub const SETTINGS: &str = "SETTINGS";
+    /// [`FlowKey`](super::FlowKey) → [`Snat`](super::Snat).
+    pub const SNATS: &str = "SNATS";
+    /// [`SnatReplyKey`](super::SnatReplyKey) → [`SnatReply`](super::SnatReply).
+    pub const SNAT_REPLIES: &str = "SNAT_REPLIES";
+    /// Pools of ports: [`PORT_WORDS`](super::PORT_WORDS) words for each pool and each of its
+    /// [`stride`](super::Settings::stride) addresses.
+    pub const PORTS: &str = "PORTS";
+    /// [`FragmentKey`](super::FragmentKey) → [`Fragments`](super::Fragments).
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// [`QuicKey`](super::QuicKey) → backend id.
+    pub const QUIC_SERVERS: &str = "QUIC_SERVERS";
+    /// A tunnel's far end, an [`Address`](crate::Address) → [`PathMtu`](super::PathMtu).
+    pub const PATHS: &str = "PATHS";
+    /// Index of a device → [`Device`](super::Device).
     pub const DEVICES: &str = "DEVICES";
     /// Service id → [`Traffic`](super::Traffic), per CPU.
     pub const SERVICE_TRAFFIC: &str = "SERVICE_TRAFFIC";
@@ -92,19 +123,28 @@ mod pod {
     pod!(
         super::Backend,
         super::BucketCell,
+        super::Device,
         super::Endpoint,
         super::Flow,
         super::FlowCount,
         super::FlowKey,
+        super::FragmentKey,
+        super::Fragments,
         super::Limit,
         super::LimitCount,
         super::Meta,
         super::Order,
         super::OrderKey,
+        super::PathMtu,
+        super::QuicKey,
         super::ReplyKey,
         super::ReplyOwner,
         super::Service,
+        super::Settings,
         super::Slot,
+        super::Snat,
+        super::SnatReply,
+        super::SnatReplyKey,
         super::SourceKey,
         super::Stamps,
         super::Traffic,

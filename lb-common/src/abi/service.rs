@@ -1,5 +1,6 @@
 //! Services: the VIP that finds one, and the head that says everything about it.
 
+use super::QuicIds;
 use crate::Address;
 
 /// A transport endpoint: what a VIP is found by, and what a backend's replies are recognised by.
@@ -53,8 +54,10 @@ pub struct Service {
     /// Limit ids plus one, 0 ends the list. Limits per source come first: a packet that its source may not send must
     /// not cost the others.
     pub limits: [u32; MAX_LIMITS],
+    /// Which QUIC connection ids it routes.
+    pub quic: QuicIds,
     /// Always zero.
-    pub pad: u64,
+    pub pad: u32,
 }
 
 /// Bits of [`Service::flags`].
@@ -66,9 +69,13 @@ impl ServiceFlags {
     pub const REMEMBER_REPLIES: u32 = 1;
     /// Its flows are noted in `CENSUS`, for a moment.
     pub const CENSUS: u32 = 2;
+    /// A backend of this service is reached by [`Forward::SNAT`](super::Forward::SNAT): its flows are looked for in `SNATS`
+    /// before they are given a backend.
+    pub const SNAT: u32 = 4;
 }
 
 /// Where a Maglev table lies in `SLOTS`.
+#[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Table {
     /// Index of its first slot.

@@ -2,6 +2,7 @@
 
 mod changes;
 pub mod client;
+mod ledger;
 mod routes;
 pub mod server;
 pub mod types;

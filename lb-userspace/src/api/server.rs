@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::routes::router;
 use super::types::{
-    BackendRow, DrainOrder, DrainRow, DrainsOf, LimitRow, PlanQuestion, PlanReport, RefusalRow, ReloadOrder,
+    BackendRow, DrainOrder, DrainRow, DrainsOf, Ledger, LimitRow, PlanQuestion, PlanReport, RefusalRow, ReloadOrder,
     ServiceRow, Status, WeightOrder, Which,
 };
 
@@ -31,6 +31,8 @@ pub enum Request {
     Limits(Answer<Vec<LimitRow>>),
     /// What was not forwarded?
     Refusals(Answer<Vec<RefusalRow>>),
+    /// What became of every packet?
+    Ledger(Answer<Ledger>),
     /// Whose flows are being handed over, and how far is that?
     Drains(DrainsOf, Answer<Vec<DrainRow>>),
     /// Give a backend no new flow.

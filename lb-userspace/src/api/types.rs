@@ -7,6 +7,8 @@ pub use super::changes::{
     PlannedBackend, PlannedService, ReloadOrder, Then, WeightOrder, Which,
 };
 
+pub use super::ledger::{Carried, Ledger};
+
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -59,6 +61,9 @@ pub struct InterfaceRow {
     pub name: String,
     /// `native`, `skb`, `absent` when there is no such device at the moment, or `failed`.
     pub mode: String,
+    /// Packets that it received since Weir was attached; null when that is not known, as after an earlier run's.
+    #[serde(default)]
+    pub received: Option<u64>,
 }
 
 /// A registry in [`Status`].
@@ -125,7 +130,10 @@ pub struct BackendRow {
     /// Slots that still hand over from it to others.
     #[serde(default)]
     pub slots_moving: u32,
-    /// How its packets leave: `xdp eth1`, or `stack` and why.
+    /// How packets reach it: `nat`, `snat`, `l2`, `ipip` or `gue`.
+    #[serde(default = "nat")]
+    pub forward: String,
+    /// How its packets leave: `xdp eth1`, with the VLAN's tags, or `stack`, or `none`, and why.
     pub delivery: String,
     /// Packets towards it.
     pub packets: u64,
@@ -140,6 +148,11 @@ pub struct BackendRow {
 /// What the backends of a Weir are that does not say.
 fn active() -> String {
     "active".to_owned()
+}
+
+/// How packets reach the backends of a Weir that does not say.
+fn nat() -> String {
+    "nat".to_owned()
 }
 
 /// One of `GET /v1/limits`.
@@ -166,12 +179,15 @@ pub struct LimitRow {
 pub struct RefusalRow {
     /// Its name.
     pub name: String,
-    /// `pass`: left to the host as it came. `drop`: ended here.
+    /// `pass`: left to the host as it came. `drop`: ended here. `answered`: ended here, and its sender was told.
     pub action: String,
     /// How many packets.
     pub packets: u64,
     /// What it means.
     pub meaning: String,
+    /// What to do about it.
+    #[serde(default)]
+    pub advice: String,
 }
 
 /// An answer that is none.

@@ -37,6 +37,7 @@ pub(super) fn text(rows: &[BackendRow]) -> String {
         ("BYTES", Side::Right),
         ("REPLIES", Side::Right),
         ("BYTES", Side::Right),
+        ("FORWARD", Side::Left),
         ("DELIVERY", Side::Left),
     ];
     let cells = rows.iter().map(|row| {
@@ -53,6 +54,7 @@ pub(super) fn text(rows: &[BackendRow]) -> String {
             bytes(row.bytes),
             row.reply_packets.to_string(),
             bytes(row.reply_bytes),
+            row.forward.clone(),
             row.delivery.clone(),
         ]
     });

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use lb_common::abi::PORT_WORDS;
 use serde::Serialize;
 
 use super::{Format, Output, print};
-use crate::config::{Config, Unit, show_duration};
+use crate::config::{Config, Quic, Unit, show_duration};
 use crate::limiter;
 use crate::source;
 
@@ -74,8 +75,23 @@ fn summary(config: &Config) -> Result<String> {
         weir.max_flows
     )?;
     writeln!(text, "  pinned in {} while running; at the end: {}", weir.state.display(), weir.on_exit.name())?;
+    if !weir.snat_addresses.is_empty() {
+        let ports = weir.max_snat_backends * weir.snat_stride();
+        writeln!(
+            text,
+            "  ports for {} backend(s) of snat from {} address(es): {}; room for {} flow(s)",
+            weir.max_snat_backends,
+            weir.snat_addresses.len(),
+            mebibytes(u64::from(ports) * u64::from(PORT_WORDS) * 8),
+            weir.max_snat_flows
+        )?;
+    }
     for service in &config.services {
-        writeln!(text, "  {} at {}, backends from {}", service.name, service.vip, service.registry)?;
+        let forward = service.forward.name();
+        writeln!(text, "  {} at {} by {forward}, backends from {}", service.name, service.vip, service.registry)?;
+        if let Some(Quic { server_id_length, config }) = service.quic {
+            writeln!(text, "    connection ids of configuration {config} name backends by {server_id_length} byte(s)")?;
+        }
         writeln!(text, "    flows are believed for {} of silence", show_duration(service.idle))?;
         if let Some(slow_start) = &service.slow_start {
             let (over, max_moved) = (show_duration(slow_start.over), slow_start.max_moved);
@@ -108,6 +124,7 @@ mod tests {
     #[test]
     fn what_matters_is_said() {
         let text = "
+            weir.snat_addresses = ['192.0.2.5', '192.0.2.6']
             interface = [{ name = 'eth0' }]
             registry.local = { path = 'services.d' }
             [[service]]
@@ -116,15 +133,26 @@ mod tests {
             port = 80
             protocol = 'tcp'
             slow_start = { over = '30s', max_moved = '0.5%' }
-            limit = { per = 'source', rate = 1000, unit = 'packets/s' }";
+            limit = { per = 'source', rate = 1000, unit = 'packets/s' }
+            [[service]]
+            name = 'dns'
+            vip = '192.0.2.10'
+            port = 53
+            protocol = 'udp'
+            forward = 'snat'
+            quic = { server_id_length = 4, config = 1 }";
         let config = Config::parse(text, Path::new("weir.toml")).expect("good");
-        let expected = "weir.toml: good: 1 interface(s), 1 registry(ies), 1 service(s)
+        let expected = "weir.toml: good: 1 interface(s), 1 registry(ies), 2 service(s)
   tables for 16 service(s): 16.0 MiB; room for 262144 flow(s) of slots that move
   pinned in /sys/fs/bpf/weir while running; at the end: detach
-  web at 192.0.2.10:80/tcp, backends from local
+  ports for 64 backend(s) of snat from 2 address(es): 1.0 MiB; room for 131072 flow(s)
+  web at 192.0.2.10:80/tcp by nat, backends from local
     flows are believed for 1h of silence
     slow start over 30s, in steps of at most 0.5% of the table
     limit 1000 packets/s, kept as 1000.000 packets/s
+  dns at 192.0.2.10:53/udp by snat, backends from local
+    connection ids of configuration 1 name backends by 4 byte(s)
+    flows are believed for 1m of silence
 ";
         assert_eq!(summary(&config).expect("written"), expected);
     }

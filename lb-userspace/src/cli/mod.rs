@@ -2,6 +2,7 @@
 
 mod backends;
 mod check;
+mod decap;
 mod detach;
 mod doctor;
 mod drain;
@@ -57,8 +58,8 @@ enum Verb {
     Backends(backends::Args),
     /// List the rate limits, what they admitted and what they refused
     Limits(Listing),
-    /// List why packets were not forwarded, and how many
-    Refusals(Listing),
+    /// Say what became of every packet: forwarded, or why not, and what to do about it
+    Refusals(refusals::Args),
     /// Give a backend no new flow, and let it finish those it has
     Drain(drain::Args),
     /// Give a backend that was drained, or removed after that, new flows again
@@ -69,6 +70,8 @@ enum Verb {
     Plan(plan::Args),
     /// Have the running Weir read its configuration again
     Reload(reload::Args),
+    /// On a backend's host: unwrap the tunnels of balancers, in the foreground, until SIGTERM or Ctrl-C
+    Decap(decap::Args),
     /// Look at this host and say what to change for Weir to work well
     Doctor(doctor::Args),
     /// Stop the running Weir, or take off what one has kept, and leave the host as it was
@@ -190,12 +193,13 @@ pub fn main() -> ExitCode {
             Verb::Services(listing) => services::execute(listing).await,
             Verb::Backends(args) => args.execute().await,
             Verb::Limits(listing) => limits::execute(listing).await,
-            Verb::Refusals(listing) => refusals::execute(listing).await,
+            Verb::Refusals(args) => args.execute().await,
             Verb::Drain(args) => args.execute().await,
             Verb::Undrain(args) => args.execute().await,
             Verb::Weight(args) => args.execute().await,
             Verb::Plan(args) => args.execute().await,
             Verb::Reload(args) => args.execute().await,
+            Verb::Decap(args) => args.execute().await,
             Verb::Doctor(args) => args.execute(),
             Verb::Detach(args) => args.execute().await,
         }

@@ -2,11 +2,14 @@
 
 mod document;
 mod duration;
+mod forward;
 mod interface;
 mod limit;
 mod nearest;
+mod own;
 mod prime;
 mod problem;
+mod quic;
 mod registry;
 mod secret;
 mod service;
@@ -22,19 +25,25 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use document::{Document, read_bytes, read_text};
 pub use duration::{parse_duration, show_duration};
+pub(crate) use forward::FORWARDS;
+pub use forward::Forward;
 pub use interface::{Interface, Mode};
 pub use limit::{Limit, MAX_BURST_S, MAX_LIMITS, MAX_PACKET_RATE, MAX_RATE, Per, Unit};
 pub use problem::{ConfigError, MAX_PROBLEMS, Problem};
+pub use quic::Quic;
 pub use registry::{ConsulRegistry, FileRegistry, Identity, Registry, Token};
 pub(crate) use registry::{MAX_NAME_BYTES, is_token};
 pub use secret::Secret;
-pub use service::{Forward, MAX_SERVICES, Service};
+pub use service::{MAX_SERVICES, Service};
 pub use share::{NoShare, Share};
 pub use slow_start::SlowStart;
 pub(crate) use table::{Table, name};
 pub use weir::{
-    DEFAULT_MAX_FLOWS, DEFAULT_MAX_SOURCES, DEFAULT_SOCKET, DEFAULT_STATE, DEFAULT_TABLE_SIZE, OnExit, Weir,
+    ClosedPorts, DEFAULT_MAX_FLOWS, DEFAULT_MAX_SOURCES, DEFAULT_SOCKET, DEFAULT_STATE, DEFAULT_TABLE_SIZE, OnExit,
+    Weir,
 };
+
+use crate::nexthop::Device;
 
 /// A whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,15 +74,32 @@ impl Config {
         let directory = path.parent().unwrap_or(Path::new(""));
         Document::read(path, text, |root| Some(read(root, path, directory)))
     }
+
+    /// What is wrong when interfaces are none of the host's devices; those that are `attached` may be gone just now.
+    pub fn missing_device(&self, devices: &BTreeMap<u32, Device>, attached: &[Interface]) -> Option<Problem> {
+        let is_there = |wanted: &&Interface| {
+            devices.values().any(|device| device.name == wanted.name)
+                || attached.iter().any(|attached| attached.name == wanted.name)
+        };
+        let missing = self.interfaces.iter().find(|wanted| !is_there(wanted))?;
+        let known: Vec<&str> = devices.values().map(|device| device.name.as_str()).collect();
+        Some(Problem {
+            file: self.path.clone(),
+            line: Some(missing.line),
+            key: format!("interface.{}", missing.name),
+            text: format!("found no such device on this host, expected one of {}", known.join(", ")),
+        })
+    }
 }
 
 fn read(mut root: Table<'_, '_>, path: &Path, directory: &Path) -> Config {
     let services = root.count("service");
-    let weir = weir::read(&mut root, directory, services);
+    let (mut weir, own) = weir::read(&mut root, directory, services);
     let interfaces = interface::read(&mut root);
     let registries = registry::read(&mut root, directory);
-    let services = service::read(&mut root, &registries, &weir);
+    let services = service::read(&mut root, &registries, &weir, &own);
     root.finish();
+    weir.expect_snat(services.iter().any(|service| service.forward == Forward::Snat));
     // A registry that is `None` has left a problem, so that nobody sees the configuration without it.
     let registries = registries.into_iter().filter_map(|(name, registry)| Some((name, registry?))).collect();
     Config { path: path.to_owned(), weir, interfaces, registries, services }

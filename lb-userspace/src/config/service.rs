@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::forward::{FORWARDS, Forward};
 use super::limit::{self, Limit};
 use super::nearest::nearest;
+use super::own::Own;
+use super::quic::{self, Quic};
 use super::registry::{MAX_NAME_BYTES, Registry};
 use super::slow_start::{self, SlowStart};
 use super::table::{Found, Table, name, one_of};
@@ -31,8 +34,10 @@ pub struct Service {
     pub registry_service: String,
     /// Tags an instance must have, all of them; sorted, no duplicates. Only Consul knows tags.
     pub registry_tags: Vec<String>,
-    /// How packets reach its backends.
+    /// How packets reach its backends, where the registry does not say.
     pub forward: Forward,
+    /// Which QUIC connection ids name a backend; without, its flows are known by addresses and ports alone.
+    pub quic: Option<Quic>,
     /// How long a silent flow is believed, 1 s to 24 h: its own, or that of `[weir]` for its protocol.
     pub idle: Duration,
     /// How a new backend comes to its share; at once without.
@@ -48,15 +53,7 @@ impl Service {
     }
 }
 
-/// How packets reach a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forward {
-    /// Destination address and port are rewritten; replies come back through this host and are translated back.
-    Nat,
-}
-
-const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
-const FORWARDS: [(&str, Forward); 1] = [("nat", Forward::Nat)];
+const PROTOCOLS: [(&str, Protocol); 3] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("sctp", Protocol::Sctp)];
 
 /// Where names and VIPs were first seen.
 #[derive(Debug, Default)]
@@ -70,6 +67,7 @@ pub(super) fn read(
     root: &mut Table<'_, '_>,
     registries: &BTreeMap<String, Option<Registry>>,
     weir: &Weir,
+    own: &Own,
 ) -> Vec<Service> {
     let tables = root.tables("service", "an array of tables, each written [[service]]", false);
     if let Some(table) = tables.get(MAX_SERVICES) {
@@ -77,13 +75,14 @@ pub(super) fn read(
     }
     let mut seen = Seen::default();
     let tables = tables.into_iter().take(MAX_SERVICES);
-    tables.filter_map(|table| read_one(table, registries, weir, &mut seen)).collect()
+    tables.filter_map(|table| read_one(table, registries, weir, own, &mut seen)).collect()
 }
 
 fn read_one(
     mut table: Table<'_, '_>,
     registries: &BTreeMap<String, Option<Registry>>,
     weir: &Weir,
+    own: &Own,
     seen: &mut Seen,
 ) -> Option<Service> {
     let expected = format!("a name of 1 to {MAX_NAME_BYTES} bytes");
@@ -98,7 +97,7 @@ fn read_one(
         }
         table.rename(format!("service.{}", name(found.value)));
     }
-    let vip = read_vip(&mut table, service_name.map_or("without a name", |found| found.value), seen);
+    let vip = read_vip(&mut table, service_name.map_or("without a name", |found| found.value), own, seen);
     let registry = read_registry(&mut table, registries);
     let registry_service =
         table.string("registry_service", &format!("{expected}: what the registry calls the service"), MAX_NAME_BYTES);
@@ -113,17 +112,19 @@ fn read_one(
         (Some(Registry::Consul(_)), tags) => check_key(&table, registry_service.or(service_name), tags.as_ref()),
         _ => {}
     }
-    let forward = table.choice("forward", &FORWARDS).map_or(Forward::Nat, |found| found.value);
+    let forward = read_forward(&mut table, vip, weir);
+    let quic = quic::read(&mut table);
+    if let (Some((_, line)), Some(Vip { protocol: protocol @ (Protocol::Tcp | Protocol::Sctp), .. })) = (quic, vip) {
+        let text = format!("found with protocol {protocol}, expected only with udp, which QUIC runs over");
+        table.problem(line, "quic", text);
+    }
     let idle = table.duration("idle", DURATION).map(|found| found.value);
     let slow_start = slow_start::read(&mut table);
     let limits = limit::read(&mut table);
     table.finish();
     let service_name = service_name?.value;
     let vip = vip?;
-    let idle = idle.unwrap_or(match vip.protocol {
-        Protocol::Tcp => weir.tcp_idle,
-        Protocol::Udp => weir.udp_idle,
-    });
+    let idle = idle.unwrap_or_else(|| weir.idle(vip.protocol));
     let mut registry_tags = tags.map(|found| found.value).unwrap_or_default();
     registry_tags.sort_unstable();
     registry_tags.dedup();
@@ -134,6 +135,7 @@ fn read_one(
         registry_service: registry_service.map_or(service_name, |found| found.value).to_owned(),
         registry_tags,
         forward,
+        quic: quic.map(|(quic, _)| quic),
         idle,
         slow_start,
         limits,
@@ -155,19 +157,52 @@ fn check_key(table: &Table<'_, '_>, service: Option<Found<&str>>, tags: Option<&
     }
 }
 
-fn read_vip(table: &mut Table<'_, '_>, service: &str, seen: &mut Seen) -> Option<Vip> {
+/// How packets reach the backends: what the protocol allows, and there are addresses for.
+fn read_forward(table: &mut Table<'_, '_>, vip: Option<Vip>, weir: &Weir) -> Forward {
+    let found = table.choice("forward", &FORWARDS);
+    let forward = found.map_or(Forward::Nat, |found| found.value);
+    let Some(vip) = vip else { return forward };
+    let line = found.map_or(table.line, |found| found.line);
+    if vip.protocol == Protocol::Sctp && !forward.is_direct() {
+        let default = if found.is_none() { ", the default" } else { "" };
+        let text = format!(
+            "found {}{default}, expected l2, ipip or gue: SCTP packets carry addresses inside, which are not rewritten",
+            forward.name()
+        );
+        table.problem(line, "forward", text);
+    }
+    let has_address = |v4: bool| weir.snat_addresses.iter().any(|address| address.is_ipv4() == v4);
+    if forward == Forward::Snat && !has_address(vip.address.is_ipv4()) {
+        let family = if vip.address.is_ipv4() { "IPv4" } else { "IPv6" };
+        let text = format!(
+            "found snat, expected an {family} address in `snat_addresses` under [weir], which packets to the backends come \
+             from"
+        );
+        table.problem(line, "forward", text);
+    }
+    forward
+}
+
+fn read_vip(table: &mut Table<'_, '_>, service: &str, own: &Own, seen: &mut Seen) -> Option<Vip> {
     let expected = "an IPv4 or IPv6 address that clients can reach";
     table.require("vip", expected);
     let address: Option<Found<IpAddr>> = table.address("vip", expected, |address| match unreachable_kind(address) {
         Some(kind) => Err(kind),
         None => Ok(()),
     });
-    let expected = "an integer from 1 to 65535";
+    let expected = "an integer from 0 to 65535, where 0 is every port";
     table.require("port", expected);
-    let port = table.integer("port", expected, 1, u16::MAX.into());
-    table.require("protocol", "tcp or udp");
+    let port = table.integer("port", expected, 0, u16::MAX.into());
+    table.require("protocol", "tcp, udp or sctp");
     let protocol = table.choice("protocol", &PROTOCOLS);
     let address = address?;
+    if let Some((key, line)) = own.whose(address.value) {
+        let text = format!(
+            "found {}, which `{key}` on line {line} has too, expected an address that packets to backends do not come from",
+            address.value
+        );
+        table.problem(address.line, "vip", text);
+    }
     let vip = Vip { address: address.value, port: u16::try_from(port?.value).ok()?, protocol: protocol?.value };
     if let Some((first, line)) = seen.vips.get(&vip) {
         let text = format!("found {vip}, which service {first:?} on line {line} has, expected every VIP once");

@@ -155,6 +155,40 @@ impl<'d, 't> Table<'d, 't> {
         })
     }
 
+    /// `true` or `false`.
+    pub(crate) fn boolean(&mut self, key: &'static str) -> Option<Found<bool>> {
+        self.get(key, "true or false", |value| match value {
+            DeValue::Boolean(found) => Ok(*found),
+            other => Err(describe(other)),
+        })
+    }
+
+    /// An array of IP addresses that `check` accepts, each with its line; those that are none are told one by one.
+    pub(crate) fn addresses(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        check: impl Fn(IpAddr) -> Result<(), String>,
+    ) -> Vec<Found<IpAddr>> {
+        let found = self.get(key, expected, |value| match value {
+            DeValue::Array(values) => Ok(values),
+            other => Err(describe(other)),
+        });
+        let mut addresses = Vec::new();
+        for value in found.map(|found| found.value.iter()).into_iter().flatten() {
+            let line = self.document.line(value.span().start);
+            let read = text(value.get_ref(), usize::MAX).and_then(|text| {
+                let address = text.parse().map_err(|_| quoted(text))?;
+                check(address).map(|()| address).map_err(|kind| format!("{address}, {kind}"))
+            });
+            match read {
+                Ok(value) => addresses.push(Found { value, line }),
+                Err(found) => self.problem(line, key, format!("found {found}, expected {expected}")),
+            }
+        }
+        addresses
+    }
+
     /// An array of at most `max` strings of at most `max_bytes` each.
     pub(crate) fn strings(
         &mut self,

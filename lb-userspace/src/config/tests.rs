@@ -1,5 +1,6 @@
 //! What the reader accepts, and the very words it refuses with.
 
+mod forwarding;
 mod keeping;
 mod refusals;
 
@@ -65,6 +66,7 @@ fn the_example_is_understood() {
         registry_service: "web".into(),
         registry_tags: Vec::new(),
         forward: Forward::Nat,
+        quic: None,
         idle: Duration::from_secs(3600),
         slow_start: None,
         limits: vec![limit],

@@ -1,14 +1,17 @@
 //! `[weir]`: the controller itself.
 
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use lb_common::abi::Settings;
+
+use super::own::Own;
 use super::prime::nearest_prime;
 use super::service::MAX_SERVICES;
-use crate::vip::Protocol;
-
 use super::table::Table;
+use crate::vip::Protocol;
 
 /// Where the control socket is unless the file says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/weir/weir.sock";
@@ -31,6 +34,17 @@ const DEFAULT_MAX_SERVICES: u32 = 16;
 /// How many backends the maps are made for unless the file says otherwise.
 const DEFAULT_MAX_BACKENDS: u32 = 16_384;
 
+/// How many flows of snat there may be unless the file says otherwise.
+const DEFAULT_MAX_SNAT_FLOWS: u32 = 131_072;
+/// For how many backends of snat there are ports unless the file says otherwise: when there is snat, and when not.
+const DEFAULT_MAX_SNAT_BACKENDS: u32 = 64;
+const NO_SNAT_BACKENDS: u32 = 1;
+/// How many datagrams may be on their way in fragments unless the file says otherwise.
+const DEFAULT_MAX_FRAGMENTS: u32 = 1024;
+
+const MAX_MAX_SNAT_BACKENDS: u32 = 4096;
+const MIN_MAX_FRAGMENTS: u32 = 64;
+const MAX_MAX_FRAGMENTS: u32 = 65_536;
 const MIN_TABLE_SIZE: u32 = 251;
 const MAX_TABLE_SIZE: u32 = 1_048_573;
 const MAX_MAX_SOURCES: u32 = 1 << 24;
@@ -73,6 +87,24 @@ pub struct Weir {
     pub max_backends: u32,
     /// How many flows of moving slots are remembered, 1,024 to 16,777,216.
     pub max_flows: u32,
+    /// Addresses that packets to backends of snat come from, at most [`lb_common::abi::MAX_SNAT`] of each family.
+    pub snat_addresses: Vec<IpAddr>,
+    /// Addresses that tunnels to backends begin at, at most one of each family; else the kernel's routes say.
+    pub tunnel_sources: Vec<IpAddr>,
+    /// The UDP port of tunnels to backends of gue.
+    pub gue_port: u16,
+    /// Whether echo requests to VIPs are answered.
+    pub echo: bool,
+    /// What becomes of packets to a VIP's ports that no service has.
+    pub closed_ports: ClosedPorts,
+    /// How many flows of snat there may be at once, 1,024 to 16,777,216.
+    pub max_snat_flows: u32,
+    /// For how many backends of snat there are ports, 1 to 4,096.
+    pub max_snat_backends: u32,
+    /// How many datagrams may be on their way in fragments at once, 64 to 65,536.
+    pub max_fragments: u32,
+    /// Whether `max_snat_backends` was said.
+    pub(super) snat_backends_said: bool,
     /// How long a silent TCP connection is believed where its service does not say, 1 s to 24 h.
     pub tcp_idle: Duration,
     /// How long a silent UDP flow is believed where its service does not say, 1 s to 24 h.
@@ -91,6 +123,15 @@ impl Default for Weir {
             max_services: DEFAULT_MAX_SERVICES,
             max_backends: DEFAULT_MAX_BACKENDS,
             max_flows: DEFAULT_MAX_FLOWS,
+            snat_addresses: Vec::new(),
+            tunnel_sources: Vec::new(),
+            gue_port: Settings::GUE_PORT,
+            echo: true,
+            closed_ports: ClosedPorts::Pass,
+            max_snat_flows: DEFAULT_MAX_SNAT_FLOWS,
+            max_snat_backends: NO_SNAT_BACKENDS,
+            max_fragments: DEFAULT_MAX_FRAGMENTS,
+            snat_backends_said: false,
             tcp_idle: DEFAULT_TCP_IDLE,
             udp_idle: DEFAULT_UDP_IDLE,
         }
@@ -101,7 +142,7 @@ impl Weir {
     /// How long a silent flow is believed where its service does not say.
     pub const fn idle(&self, protocol: Protocol) -> Duration {
         match protocol {
-            Protocol::Tcp => self.tcp_idle,
+            Protocol::Tcp | Protocol::Sctp => self.tcp_idle,
             Protocol::Udp => self.udp_idle,
         }
     }
@@ -128,7 +169,31 @@ impl OnExit {
     }
 }
 
+/// What becomes of packets to a VIP's ports that no service has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClosedPorts {
+    /// They are left to the host.
+    Pass,
+    /// They are answered by "port unreachable".
+    Refuse,
+}
+
+const CLOSED_PORTS: [(&str, ClosedPorts); 2] = [("pass", ClosedPorts::Pass), ("refuse", ClosedPorts::Refuse)];
+
 impl Weir {
+    /// For how many addresses of a family every backend of snat has ports.
+    pub fn snat_stride(&self) -> u32 {
+        let of = |v4: bool| self.snat_addresses.iter().filter(|address| address.is_ipv4() == v4).count();
+        u32::try_from(of(true).max(of(false)).max(1)).unwrap_or(1)
+    }
+
+    /// Makes room for backends of snat where there may be such, and nothing else was said.
+    pub(super) fn expect_snat(&mut self, by_service: bool) {
+        if !self.snat_backends_said && (by_service || !self.snat_addresses.is_empty()) {
+            self.max_snat_backends = DEFAULT_MAX_SNAT_BACKENDS;
+        }
+    }
+
     /// How much memory the kernel's tables of slots and of their stamps take, in bytes.
     pub fn table_bytes(&self) -> u64 {
         let size = u64::from(self.table_size);
@@ -138,12 +203,12 @@ impl Weir {
 }
 
 /// Reads `[weir]` of a file with so many `services`; paths in it start at `directory`.
-pub(super) fn read(root: &mut Table<'_, '_>, directory: &Path, services: usize) -> Weir {
+pub(super) fn read(root: &mut Table<'_, '_>, directory: &Path, services: usize) -> (Weir, Own) {
     let services = u32::try_from(services.min(MAX_SERVICES)).unwrap_or(MAX_MAX_SERVICES);
     // Twice as many as there are: a reload may add some, and maps do not grow.
     let max_services = (services * 2).clamp(DEFAULT_MAX_SERVICES, MAX_MAX_SERVICES);
     let mut weir = Weir { max_services, ..Weir::default() };
-    let Some(mut table) = root.table("weir", "a table [weir]") else { return weir };
+    let Some(mut table) = root.table("weir", "a table [weir]") else { return (weir, Own::default()) };
     if let Some(socket) = table.string("socket", "the path of a Unix socket", usize::MAX) {
         weir.socket = directory.join(socket.value);
         let bytes = weir.socket.as_os_str().as_bytes().len();
@@ -167,8 +232,23 @@ pub(super) fn read(root: &mut Table<'_, '_>, directory: &Path, services: usize) 
     weir.max_services = read_max_services(&mut table, services).unwrap_or(weir.max_services);
     weir.max_backends = read_count(&mut table, "max_backends", 1, MAX_MAX_BACKENDS).unwrap_or(weir.max_backends);
     weir.max_flows = read_count(&mut table, "max_flows", MIN_MAX_FLOWS, MAX_MAX_FLOWS).unwrap_or(weir.max_flows);
+    let own = Own::read(&mut table);
+    weir.snat_addresses = own.snat.iter().map(|found| found.value).collect();
+    weir.tunnel_sources = own.tunnel.iter().map(|found| found.value).collect();
+    if let Some(port) = table.integer("gue_port", "an integer from 1 to 65535", 1, u16::MAX.into()) {
+        weir.gue_port = u16::try_from(port.value).unwrap_or(weir.gue_port);
+    }
+    weir.echo = table.boolean("echo").map_or(weir.echo, |found| found.value);
+    weir.closed_ports = table.choice("closed_ports", &CLOSED_PORTS).map_or(weir.closed_ports, |found| found.value);
+    let flows = read_count(&mut table, "max_snat_flows", MIN_MAX_FLOWS, MAX_MAX_FLOWS);
+    weir.max_snat_flows = flows.unwrap_or(weir.max_snat_flows);
+    let backends = read_count(&mut table, "max_snat_backends", 1, MAX_MAX_SNAT_BACKENDS);
+    weir.snat_backends_said = backends.is_some();
+    weir.max_snat_backends = backends.unwrap_or(weir.max_snat_backends);
+    let fragments = read_count(&mut table, "max_fragments", MIN_MAX_FRAGMENTS, MAX_MAX_FRAGMENTS);
+    weir.max_fragments = fragments.unwrap_or(weir.max_fragments);
     table.finish();
-    weir
+    (weir, own)
 }
 
 /// An integer from `least` to `most`.

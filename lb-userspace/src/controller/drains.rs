@@ -8,6 +8,7 @@ use lb_common::abi::{Flow, FlowKey, Order, OrderFlags};
 
 use super::Controller;
 use crate::api::types::{BackendRow, DrainOrder, DrainRow, DrainsOf, Then, WeightOrder, Which};
+use crate::config::Forward;
 use crate::dataplane::{DataPlane, Op};
 use crate::orders::{Orders, Whose};
 use crate::reset::Reset;
@@ -95,11 +96,14 @@ impl<P: DataPlane> Controller<P> {
     /// Notes that a connection is cut off, when it is to be reset.
     pub(super) fn reset(&mut self, vip: &Vip, key: &FlowKey, flow: &Flow) {
         let Some(service) = self.state.services.get(vip) else { return };
-        let Some((listens, _)) = service.backends.iter().find(|(_, backend)| backend.id == flow.backend) else {
+        let Some((listens, backend)) = service.backends.iter().find(|(_, backend)| backend.id == flow.backend) else {
             return;
         };
         if self.orders.get(&(*vip, *listens)).flags & OrderFlags::THEN_RESET != 0 {
-            self.resets.extend(Reset::of(vip, *listens, key, flow));
+            let forward = backend.forward();
+            // Only a backend of nat knows the connection as the client does, at its own address.
+            let known = |reset: &Reset| forward == Forward::Nat || IpAddr::from(key.client) == reset.to.ip();
+            self.resets.extend(Reset::of(vip, *listens, key, flow).into_iter().filter(known));
         }
     }
 
@@ -173,7 +177,7 @@ impl<P: DataPlane> Controller<P> {
         service
             .backends
             .get(listens)
-            .is_some_and(|backend| service.slots.contains_key(&backend.id) || self.state.unswept.contains(&backend.id))
+            .is_some_and(|backend| service.slots.contains_key(&backend.id) || self.state.has_flows(backend.id))
     }
 
     /// `active`, `ramping`, `draining`, `drained` or `removed`.
@@ -214,7 +218,7 @@ impl<P: DataPlane> Controller<P> {
             port: listens.port(),
             state: self.backend_state(whose).to_owned(),
             slots,
-            flows: left.flows,
+            flows: left.flows + backend.and_then(|backend| self.snats.living.get(&backend.id)).copied().unwrap_or(0),
             // Before the first sweep after a change nobody has looked.
             unseen: left.unseen || slots > 0 && left.slots == 0,
             deadline_s: deadline,

@@ -4,6 +4,9 @@ mod drains;
 mod previews;
 mod registries;
 mod rows;
+#[cfg(test)]
+mod snat_tests;
+mod snatting;
 mod sweeping;
 #[cfg(test)]
 mod tests;
@@ -18,7 +21,7 @@ pub use registries::Registries;
 use lb_common::abi::{self, MAX_LIMITS};
 
 use crate::config::{Config, Limit, Per, Unit};
-use crate::dataplane::{Capacity, DataPlane, Op};
+use crate::dataplane::{Capacity, DataPlane, Op, Release};
 use crate::desired::{self, Desired, Ground};
 use crate::handover::Handover;
 use crate::limiter;
@@ -27,6 +30,7 @@ use crate::orders::Orders;
 use crate::plan::{Adopted, Preview, State, Step, adopt, of_steps, plan};
 use crate::ramp::Ramps;
 use crate::reset::Reset;
+use crate::snat::Snats;
 use crate::source::Update;
 use crate::vip::Vip;
 
@@ -46,6 +50,9 @@ const REPLIES: u32 = 65_536;
 /// Network devices: more than a host of containers has. The map's elements are made as they are needed.
 const DEVICES: u32 = 65_536;
 
+/// Addresses of Weir's own, those that were before, and some more: elements are made as they are needed.
+const OWN_ADDRESSES: u32 = 256;
+
 /// How large the maps have to be for a configuration.
 pub fn capacity(config: &Config) -> Capacity {
     let services = config.weir.max_services;
@@ -56,12 +63,19 @@ pub fn capacity(config: &Config) -> Capacity {
         backends: config.weir.max_backends.saturating_mul(2),
         table_size: config.weir.table_size,
         tables: services.saturating_add(SPARE_TABLES),
-        // And the one that new flows are held to.
-        limits: services.saturating_mul(limits).saturating_add(1),
+        // And those that new flows and ICMP errors are held to.
+        limits: services.saturating_mul(limits).saturating_add(2),
         sources: config.weir.max_sources,
         flows: config.weir.max_flows,
         replies: REPLIES,
         devices: DEVICES,
+        addresses: services.saturating_add(OWN_ADDRESSES),
+        snat_flows: config.weir.max_snat_flows,
+        snat_pools: config.weir.max_snat_backends,
+        snat_stride: config.weir.snat_stride(),
+        fragments: config.weir.max_fragments,
+        quic_servers: config.weir.max_backends.saturating_mul(2),
+        paths: config.weir.max_backends.saturating_mul(2),
     }
 }
 
@@ -71,6 +85,12 @@ fn flow_limit(max_flows: u32) -> abi::Limit {
     let rate = (max_flows / 2 / abi::Flow::HALF_OPEN_S).max(1);
     let burst = (max_flows / 4).max(1);
     limiter::compile(&Limit { per: Per::Service, rate: rate.into(), unit: Unit::Packets, burst: Some(burst.into()) })
+}
+
+/// What ICMP errors of Weir's own are held to, for all clients together: ten times what Linux sends
+/// for one host (net.ipv4.icmp_msgs_per_sec; RFC 1812 §4.3.2.8, RFC 4443 §2.4 f).
+fn error_limit() -> abi::Limit {
+    limiter::compile(&Limit { per: Per::Service, rate: 10_000, unit: Unit::Packets, burst: Some(1_000) })
 }
 
 /// The controller's state and its data plane. Does no I/O but the data plane's.
@@ -95,6 +115,12 @@ pub struct Controller<P> {
     resets: Vec<Reset>,
     /// When the flow table is to be read again.
     sweep_at: Option<Instant>,
+    snats: Snats,
+    /// What flows of snat that have ended had, to be given back bit by bit.
+    releases: Vec<Release>,
+    /// When the flows of snat are to be read again, and how often they were.
+    snat_at: Option<Instant>,
+    snat_sweeps: u64,
     /// Flows that were forgotten because they had ended.
     expired: u64,
     /// What the last change of tables did, and when.
@@ -132,6 +158,10 @@ impl<P: DataPlane> Controller<P> {
             retired: BTreeMap::new(),
             resets: Vec::new(),
             sweep_at: None,
+            snats: Snats::default(),
+            releases: Vec::new(),
+            snat_at: None,
+            snat_sweeps: 0,
             expired: 0,
             last_change: None,
             problems: BTreeMap::new(),
@@ -199,13 +229,16 @@ impl<P: DataPlane> Controller<P> {
     /// When to call [`Self::tick`] though nothing was heard.
     pub fn tick_at(&self) -> Option<Instant> {
         let retry = self.behind.as_ref().map(|behind| behind.retry_at);
-        [retry, self.sweep_at, self.ramps.next_at()].into_iter().flatten().min()
+        [retry, self.sweep_at, self.snat_at, self.ramps.next_at()].into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.sweep(now);
+        }
+        if self.snat_at.is_some_and(|at| at <= now) {
+            self.sweep_snats(now);
         }
         self.reconcile(now);
     }
@@ -237,6 +270,7 @@ impl<P: DataPlane> Controller<P> {
         self.void_orders();
         self.retired.retain(|vip, _| self.state.services.contains_key(vip));
         self.schedule_sweep(now);
+        self.schedule_snats(now);
     }
 
     /// What the data plane shall hold now.
@@ -244,6 +278,7 @@ impl<P: DataPlane> Controller<P> {
         let (mut desired, problems) =
             desired::merge(&self.config, &self.registries.rosters, &self.ground, &self.orders, &self.state);
         desired.flow_limit = Some(flow_limit(self.capacity.flows));
+        desired.error_limit = Some(error_limit());
         self.ramps.hold_back(&mut desired, &self.config, &self.state, self.capacity.table_size, now);
         (desired, problems)
     }

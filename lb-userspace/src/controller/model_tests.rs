@@ -17,33 +17,17 @@ use crate::source::{Endpoint, Report};
 /// How long a silent flow is believed, in seconds.
 const IDLE_S: u8 = 5;
 
-const CONFIG: &str = r#"
-[weir]
-table_size = 251
-tcp_idle = "5s"
-udp_idle = "5s"
-max_flows = 1024
-max_backends = 64
-
-[[interface]]
-name = "eth0"
-
-[registry.local]
-path = "services.d"
-
-[[service]]
-name = "web"
-vip = "203.0.113.10"
-port = 80
-protocol = "tcp"
-slow_start = { over = "10s", max_moved = "5%" }
-
-[[service]]
-name = "dns"
-vip = "203.0.113.10"
-port = 53
-protocol = "udp"
-"#;
+/// That of the other tests, with room for little and times that are short.
+fn config(idle_s: u8) -> Config {
+    let weir =
+        format!("[weir]\ntcp_idle = \"{idle_s}s\"\nudp_idle = \"{idle_s}s\"\nmax_flows = 1024\nmax_backends = 64\n");
+    let text = CONFIG
+        .replace("[weir]\n", &weir)
+        .replace("\"tcp\"\n", "\"tcp\"\nslow_start = { over = \"10s\", max_moved = \"5%\" }\n")
+        // Whom a limit refuses tells nothing of where flows go.
+        .replace("limit = { per = \"source\", rate = 10, unit = \"packets/s\" }\n", "");
+    Config::parse(&text, Path::new("weir.toml")).unwrap()
+}
 
 const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
@@ -169,8 +153,8 @@ const fn port(tcp: bool) -> u16 {
 }
 
 impl World {
-    fn new() -> Self {
-        let config = Config::parse(CONFIG, Path::new("weir.toml")).unwrap();
+    fn new(idle_s: u8) -> Self {
+        let config = config(idle_s);
         let plane = Faulty::new(Fake::new(capacity(&config)), 0, 7);
         plane.inner.tables.now_ns.set(1_000_000_000_000);
         let now = Instant::now();
@@ -188,20 +172,32 @@ impl World {
         &self.controller.as_ref().expect("there is one").plane.inner.tables
     }
 
-    /// Sends a client's packet and its answer; returns the backend, or `None` when it is refused.
-    fn exchange(&self, tcp: bool, client: u16, flags: u8) -> Option<Ipv4Addr> {
+    /// How many slots hand over.
+    fn moving(&self) -> u32 {
+        let state = &self.controller.as_ref().expect("there is one").state;
+        state.services.values().map(ServiceState::moving).sum()
+    }
+
+    /// Sends a client's packet; returns the backend, or `None` when it is refused.
+    fn request(&self, tcp: bool, client: u16, flags: u8) -> Option<Ipv4Addr> {
         let from = client_at(client);
         let mut request = frame(tcp, from, SocketAddr::from((VIP, port(tcp))), flags);
         if !matches!(
-            lb_common::decide(request.as_mut_slice(), self.tables(), 1),
+            lb_common::decide(request.as_mut_slice(), self.tables(), &mut lb_common::Scratch::default(), 1),
             Verdict::Stack | Verdict::Transmit { .. }
         ) {
             return None;
         }
-        let backend = Ipv4Addr::new(request[30], request[31], request[32], request[33]);
+        Some(Ipv4Addr::new(request[30], request[31], request[32], request[33]))
+    }
+
+    /// Sends a client's packet and its answer; returns the backend, or `None` when it is refused.
+    fn exchange(&self, tcp: bool, client: u16, flags: u8) -> Option<Ipv4Addr> {
+        let from = client_at(client);
+        let backend = self.request(tcp, client, flags)?;
         let answer = flags | ACK;
         let mut reply = frame(tcp, SocketAddr::from((backend, 8080)), from, answer);
-        let verdict = lb_common::decide(reply.as_mut_slice(), self.tables(), 1);
+        let verdict = lb_common::decide(reply.as_mut_slice(), self.tables(), &mut lb_common::Scratch::default(), 1);
         assert!(
             matches!(verdict, Verdict::Stack | Verdict::Transmit { .. }),
             "the answer of {backend} to {from}: {verdict:?}"
@@ -247,6 +243,8 @@ impl World {
                     port: 8080,
                     weight,
                     zone: None,
+                    forward: None,
+                    server_id: None,
                 };
                 let all: Vec<Endpoint> = backends.iter().map(endpoint).collect();
                 let name = if *tcp { "web" } else { "dns" };
@@ -278,7 +276,7 @@ impl World {
                 for client in 0..*clients {
                     let from = SocketAddr::from((Ipv4Addr::new(198, 51, 101, 1), 2_000 + client));
                     let mut syn = frame(true, from, SocketAddr::from((VIP, 80)), SYN);
-                    lb_common::decide(syn.as_mut_slice(), self.tables(), 1);
+                    lb_common::decide(syn.as_mut_slice(), self.tables(), &mut lb_common::Scratch::default(), 1);
                 }
             }
             Event::Drain { backend } => {
@@ -338,12 +336,6 @@ impl World {
     }
 }
 
-fn registries() -> Registries {
-    let mut registries = Registries::default();
-    registries.expect("local", "file services.d".into());
-    registries
-}
-
 fn which(backend: u8) -> Which {
     Which { backend: format!("b{backend}"), service: None }
 }
@@ -353,7 +345,7 @@ proptest! {
 
     #[test]
     fn no_flow_of_a_living_backend_changes_backend(events in events()) {
-        let mut world = World::new();
+        let mut world = World::new(IDLE_S);
         for event in &events {
             world.run(event);
             prop_assert!(world.tables().flows.borrow().len() <= 1024);
@@ -363,8 +355,7 @@ proptest! {
         // In the end the flows end, and everything settles, once slow starts are over; the flow table is asked no more.
         world.flows.clear();
         world.pass(240, true);
-        let moving = world.controller().state.services.values().map(ServiceState::moving).sum::<u32>();
-        prop_assert_eq!((moving, world.tables().flows.borrow().len()), (0, 0));
+        prop_assert_eq!((world.moving(), world.tables().flows.borrow().len()), (0, 0));
         let lookups = world.tables().flow_counts.get().lookups;
         for client in 0..100 {
             world.exchange(true, client, SYN);
@@ -373,3 +364,6 @@ proptest! {
         prop_assert_eq!(world.tables().flow_counts.get().lookups, lookups);
     }
 }
+
+#[path = "settling_tests.rs"]
+mod settling;

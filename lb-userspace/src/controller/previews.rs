@@ -101,6 +101,7 @@ impl<P: DataPlane> Controller<P> {
         let rosters = self.rosters(config, answers);
         let (mut desired, problems) = desired::merge(config, &rosters, &self.ground, &self.orders, &self.state);
         desired.flow_limit = self.desired.flow_limit;
+        desired.error_limit = self.desired.error_limit;
         let mut notes: Vec<String> = problems
             .iter()
             .flat_map(|(name, all)| all.iter().map(move |one| format!("service {name}: {one}")))
@@ -115,6 +116,16 @@ impl<P: DataPlane> Controller<P> {
                 "max_services = {} counts from the next start: the maps have room for {}",
                 config.weir.max_services, self.capacity.services
             ));
+        }
+        for (what, wanted, held) in [
+            ("backends of snat (`max_snat_backends`)", config.weir.max_snat_backends, self.capacity.snat_pools),
+            ("addresses of a family (`snat_addresses`)", config.weir.snat_stride(), self.capacity.snat_stride),
+        ] {
+            if wanted > held {
+                notes.push(format!(
+                    "ports for {wanted} {what} are made at the next start: the maps have room for {held}"
+                ));
+            }
         }
         let off = self.config.interfaces.iter().filter(|old| !config.interfaces.iter().any(|new| new.name == old.name));
         notes.extend(off.map(|old| format!("interface {} loses its programs", old.name)));
@@ -143,6 +154,8 @@ impl<P: DataPlane> Controller<P> {
                     port: *port,
                     weight: *weight,
                     zone: None,
+                    forward: None,
+                    server_id: None,
                 }),
             }
         }
@@ -166,6 +179,8 @@ impl<P: DataPlane> Controller<P> {
             ("max_sources", old.max_sources != new.max_sources),
             ("max_backends", old.max_backends != new.max_backends),
             ("max_flows", old.max_flows != new.max_flows),
+            ("max_snat_flows", old.max_snat_flows != new.max_snat_flows),
+            ("max_fragments", old.max_fragments != new.max_fragments),
         ];
         if config.services.len() > self.capacity.services as usize {
             bail!(
@@ -175,19 +190,8 @@ impl<P: DataPlane> Controller<P> {
                 self.capacity.services
             );
         }
-        let unknown = config.interfaces.iter().find(|new| {
-            !self.config.interfaces.iter().any(|old| old.name == new.name)
-                && !self.ground.hops.devices.values().any(|device| device.name == new.name)
-        });
-        if let Some(new) = unknown {
-            let known: Vec<&str> = self.ground.hops.devices.values().map(|device| device.name.as_str()).collect();
-            bail!(
-                "{}:{}: interface.{}: found no such device on this host, expected one of {}. Nothing was changed",
-                config.path.display(),
-                new.line,
-                new.name,
-                known.join(", ")
-            );
+        if let Some(problem) = config.missing_device(&self.ground.hops.devices, &self.config.interfaces) {
+            bail!("{problem}. Nothing was changed");
         }
         let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
         if !changed.is_empty() {

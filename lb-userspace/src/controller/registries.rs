@@ -8,6 +8,7 @@ use crate::api::types::RegistryRow;
 use crate::config::Config;
 use crate::desired::Roster;
 use crate::plan::{BackendState, State, weight_of};
+use crate::server_id::ServerId;
 use crate::source::{Endpoint, Report, Snapshot, Update};
 
 /// Every configured registry, and the rosters of the services that came of them.
@@ -40,12 +41,16 @@ impl Registries {
     pub fn remember(&mut self, config: &Config, state: &State) {
         for service in &config.services {
             let Some(held) = state.services.get(&service.vip) else { continue };
+            let servers: BTreeMap<u32, ServerId> =
+                state.quic.iter().filter_map(|(key, id)| Some((*id, ServerId::of_key(key)?))).collect();
             let endpoint = |(listens, backend): (&SocketAddr, &BackendState)| Endpoint {
                 id: backend.name.clone(),
                 address: listens.ip(),
                 port: listens.port(),
                 weight: weight_of(backend.row.weight),
                 zone: None,
+                forward: Some(backend.forward()),
+                server_id: servers.get(&backend.id).copied(),
             };
             let endpoints: Vec<Endpoint> = held.backends.iter().map(endpoint).collect();
             // Also without any: the service is there, and its packets are refused by name.

@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::Result;
+use lb_common::abi::Traffic;
 use lb_common::refusal::Action;
 
 use super::Controller;
-use crate::api::types::{BackendRow, InterfaceRow, LimitRow, Moving, RefusalRow, ServiceRow, Status};
+use crate::api::types::{BackendRow, Carried, InterfaceRow, Ledger, LimitRow, Moving, RefusalRow, ServiceRow, Status};
 use crate::config::{Forward, Limit, Per, Unit};
 use crate::dataplane::DataPlane;
 use crate::dataplane::kernel::TOOLCHAIN;
 use crate::limiter;
+use crate::plan::BackendState;
 use crate::vip::Vip;
 
 impl<P: DataPlane> Controller<P> {
@@ -70,9 +72,7 @@ impl<P: DataPlane> Controller<P> {
             Ok(ServiceRow {
                 name: service.name.clone(),
                 vip: service.vip.to_string(),
-                forward: match service.forward {
-                    Forward::Nat => "nat".to_owned(),
-                },
+                forward: service.forward.name().to_owned(),
                 registry: service.registry.clone(),
                 backends: state.map_or(0, |state| state.backends.len()),
                 packets: traffic.packets,
@@ -117,6 +117,8 @@ impl<P: DataPlane> Controller<P> {
         let traffic = held.map(|held| self.plane.backend_traffic(held.id)).transpose()?.unwrap_or_default();
         let count = state.zip(held).and_then(|(state, held)| state.slots.get(&held.id)).copied().unwrap_or_default();
         let (id, service) = self.names(&whose);
+        let forward =
+            wanted.map(|wanted| wanted.forward).or_else(|| held.map(BackendState::forward)).unwrap_or(Forward::Nat);
         Ok(BackendRow {
             service,
             id,
@@ -127,7 +129,8 @@ impl<P: DataPlane> Controller<P> {
             state: self.backend_state(&whose).to_owned(),
             slots: count.current,
             slots_moving: count.old,
-            delivery: self.ground.describe(listens.ip()),
+            forward: forward.name().to_owned(),
+            delivery: self.ground.describe(listens.ip(), forward),
             packets: traffic.packets,
             bytes: traffic.bytes,
             reply_packets: traffic.reply_packets,
@@ -164,6 +167,26 @@ impl<P: DataPlane> Controller<P> {
         Ok(rows)
     }
 
+    /// What became of every packet; `interfaces` comes from whoever attached the programs.
+    ///
+    /// # Errors
+    /// When a counter cannot be read.
+    pub fn ledger(&self, interfaces: Vec<InterfaceRow>) -> Result<Ledger> {
+        let configured = self.config.services.iter().map(|service| &service.vip);
+        let retiring =
+            self.state.services.keys().filter(|vip| !self.config.services.iter().any(|one| one.vip == **vip));
+        let mut services = Vec::new();
+        for vip in configured.chain(retiring) {
+            let state = self.state.services.get(vip);
+            let traffic = state.map(|state| self.plane.service_traffic(state.id)).transpose()?.unwrap_or_default();
+            services.push(carried(self.name(vip), traffic));
+        }
+        let gone = carried(String::new(), self.plane.gone_traffic()?);
+        let mut ledger = Ledger { services, gone, refusals: self.refusals()?, sum: 0, interfaces };
+        ledger.add_up();
+        Ok(ledger)
+    }
+
     /// What was not forwarded, by reason.
     pub fn refusals(&self) -> Result<Vec<RefusalRow>> {
         let row = |(refusal, packets): (lb_common::Refusal, u64)| RefusalRow {
@@ -171,10 +194,16 @@ impl<P: DataPlane> Controller<P> {
             action: match refusal.action() {
                 Action::Pass => "pass".to_owned(),
                 Action::Drop => "drop".to_owned(),
+                Action::Answer => "answered".to_owned(),
             },
             packets,
             meaning: refusal.meaning().trim().to_owned(),
+            advice: refusal.advice().to_owned(),
         };
         Ok(self.plane.refusals()?.into_iter().map(row).collect())
     }
+}
+
+fn carried(service: String, traffic: Traffic) -> Carried {
+    Carried { service, packets: traffic.packets, reply_packets: traffic.reply_packets }
 }

@@ -7,7 +7,7 @@ use lb_common::abi::OrderFlags;
 
 use super::Controller;
 use crate::dataplane::DataPlane;
-use crate::handover::{Facts, Settled, Sweep};
+use crate::handover::{Facts, Handover, Settled, Sweep};
 use crate::plan;
 use crate::vip::Vip;
 
@@ -55,21 +55,11 @@ impl<P: DataPlane> Controller<P> {
 
     /// Says whether slots were written.
     fn try_sweep(&mut self) -> anyhow::Result<bool> {
-        let now_s = self.plane.now_s();
-        let flows = self.plane.flows()?;
-        let cut = self.cut();
-        let idle = |vip: &Vip| self.idle_s(vip);
-        let facts = Facts {
-            now_s,
-            idle_s: &idle,
-            flows: &flows,
-            slots: &|table| self.plane.slots(table),
-            stamps: &|service, len| self.plane.stamps(service, len),
-            cut: &cut,
-        };
-        let mut handover = self.handover.clone();
-        let Sweep { ended, cut, slots, settled, living } = handover.sweep(&facts, &self.state)?;
+        // It knows every slot that moves: too much to copy at each sweep.
+        let mut handover = std::mem::take(&mut self.handover);
+        let swept = self.look(&mut handover);
         self.handover = handover;
+        let Sweep { ended, cut, slots, settled, living } = swept?;
         for (vip, key, flow) in &cut {
             self.reset(vip, key, flow);
         }
@@ -86,8 +76,21 @@ impl<P: DataPlane> Controller<P> {
         Ok(settles)
     }
 
+    /// What a sweep asks for.
+    fn look(&self, handover: &mut Handover) -> anyhow::Result<Sweep> {
+        let facts = Facts {
+            now_s: self.plane.now_s(),
+            idle_s: &|vip| self.idle_s(vip),
+            flows: &self.plane.flows()?,
+            slots: &|table| self.plane.slots(table),
+            stamps: &|service, len| self.plane.stamps(service, len),
+            cut: &self.cut(),
+        };
+        handover.sweep(&facts, &self.state)
+    }
+
     /// A service's idle time-out, in seconds.
-    fn idle_s(&self, vip: &Vip) -> u32 {
+    pub(super) fn idle_s(&self, vip: &Vip) -> u32 {
         let configured = self.config.services.iter().find(|service| service.vip == *vip);
         let idle = configured.map(|service| service.idle).or_else(|| self.retired.get(vip).copied());
         let idle = idle.unwrap_or_else(|| self.config.weir.idle(vip.protocol));
@@ -95,7 +98,7 @@ impl<P: DataPlane> Controller<P> {
     }
 
     /// Backends, by id, whose connections are not kept.
-    fn cut(&self) -> BTreeSet<u32> {
+    pub(super) fn cut(&self) -> BTreeSet<u32> {
         let removed = self.orders.iter().filter(|(_, order)| order.flags & OrderFlags::REMOVED != 0);
         removed
             .filter_map(|((vip, listens), _)| Some(self.state.services.get(vip)?.backends.get(listens)?.id))

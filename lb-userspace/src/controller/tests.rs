@@ -35,13 +35,25 @@ limit = { per = "source", rate = 10, unit = "packets/s" }
 fn controller<P: DataPlane>(make: impl FnOnce(Fake) -> P) -> Controller<P> {
     let config = Config::parse(CONFIG, Path::new("weir.toml")).unwrap();
     let plane = make(Fake::new(capacity(&config)));
+    Controller::new(config, plane, registries(), Instant::now())
+}
+
+fn registries() -> Registries {
     let mut registries = Registries::default();
     registries.expect("local", "file services.d".into());
-    Controller::new(config, plane, registries, Instant::now())
+    registries
 }
 
 fn endpoint(id: &str, address: &str, weight: u16) -> Endpoint {
-    Endpoint { id: id.into(), address: address.parse().unwrap(), port: 8080, weight, zone: None }
+    Endpoint {
+        id: id.into(),
+        address: address.parse().unwrap(),
+        port: 8080,
+        weight,
+        zone: None,
+        forward: None,
+        server_id: None,
+    }
 }
 
 fn say<P: DataPlane>(controller: &mut Controller<P>, report: Report) {
@@ -212,7 +224,7 @@ fn readiness_waits_for_neighbours_but_not_for_ever() {
     hops.hops.insert(address, Hop::Stack(StackReason::Unresolved));
     controller.stand_on(Ground { hops: Arc::new(hops.clone()), ..Ground::default() }, spoke);
     assert!(!controller.is_ready(spoke));
-    let device = Hop::Device { ifindex: 3, source: [2; 6], destination: [4; 6], mtu: 1500 };
+    let device = Hop::Device { ifindex: 3, tags: abi::Tags::NONE, source: [2; 6], destination: [4; 6], mtu: 1500 };
     hops.hops.insert(address, device);
     controller.stand_on(Ground { hops: Arc::new(hops), ..Ground::default() }, spoke);
     assert!(controller.is_ready(spoke));
@@ -224,11 +236,6 @@ fn after_a_restart_a_ramp_waits_for_its_registry() {
     let config =
         CONFIG.replace("protocol = \"tcp\"", "protocol = \"tcp\"\nslow_start = { over = \"1m\", max_moved = \"5%\" }");
     let config = Config::parse(&config, Path::new("weir.toml")).unwrap();
-    let registries = || {
-        let mut registries = Registries::default();
-        registries.expect("local", "file services.d".into());
-        registries
-    };
     let (a, b) = (endpoint("a", "10.0.0.1", 100), endpoint("b", "10.0.0.2", 100));
     let plane = Fake::new(capacity(&config));
     let mut first = Controller::new(config, plane, registries(), Instant::now());
@@ -259,8 +266,12 @@ fn whoever_takes_over_changes_nothing_until_it_knows_better() {
     say(&mut controller, snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1), endpoint("b", "10.0.0.2", 1)])]));
     let address = "10.0.0.1".parse().unwrap();
     let mut hops = NextHops::default();
-    hops.hops.insert(address, Hop::Device { ifindex: 3, source: [2; 6], destination: [4; 6], mtu: 1500 });
-    let frame = crate::nexthop::Frame { ifindex: 3, source: [2; 6], destination: [4; 6], mtu: 1500 };
+    hops.hops.insert(
+        address,
+        Hop::Device { ifindex: 3, tags: abi::Tags::NONE, source: [2; 6], destination: [4; 6], mtu: 1500 },
+    );
+    let frame =
+        crate::nexthop::Frame { ifindex: 3, tags: abi::Tags::NONE, source: [2; 6], destination: [4; 6], mtu: 1500 };
     hops.frames.insert(address, frame);
     let now = Instant::now();
     controller.stand_on(Ground { hops: Arc::new(hops), ..Ground::default() }, now);

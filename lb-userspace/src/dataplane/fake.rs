@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, ensure};
 use lb_common::Refusal;
 use lb_common::Tables as _;
-use lb_common::abi::{Backend, Flow, FlowCount, FlowKey, LimitCount, Order, OrderKey, Service, Slot, Table, Traffic};
+use lb_common::abi::{
+    Backend, Flow, FlowCount, FlowKey, LimitCount, Order, OrderKey, PORT_WORDS, Service, Slot, Snat, SnatReply,
+    SnatReplyKey, Table, Traffic,
+};
 use lb_common::host::HostTables;
 
-use super::{Capacity, DataPlane, Dump, Op, present};
+use super::{Capacity, DataPlane, Dump, Op, Release, present};
 
 /// The host's tables as a data plane: packets are decided by the same code as in the kernel.
 #[derive(Debug)]
@@ -18,6 +21,9 @@ pub struct Fake {
     pub tables: HostTables,
     /// Orders.
     pub orders: BTreeMap<OrderKey, Order>,
+    /// What services carried that are gone.
+    gone: Traffic,
+    stride: u32,
 }
 
 impl Fake {
@@ -32,9 +38,14 @@ impl Fake {
                 limits: vec![lb_common::abi::Limit::default(); size(capacity.limits)],
                 service_buckets: vec![Cell::new(0); size(capacity.limits)],
                 max_flows: size(capacity.flows),
+                max_snats: size(capacity.snat_flows),
+                max_fragments: size(capacity.fragments),
+                ports: vec![Cell::new(0); size(capacity.snat_pools * capacity.snat_stride * PORT_WORDS)],
                 ..HostTables::default()
             },
             orders: BTreeMap::new(),
+            gone: Traffic::default(),
+            stride: capacity.snat_stride,
         }
     }
 }
@@ -84,7 +95,10 @@ impl DataPlane for Fake {
             }
             Op::Publish { service, table } => at(&mut tables.services, *service)?.table = table.pack(),
             Op::SetFlags { service, flags } => at(&mut tables.services, *service)?.flags = *flags,
-            Op::RemoveService { id } => *at(&mut tables.services, *id)? = Service::default(),
+            Op::RemoveService { id } => {
+                *at(&mut tables.services, *id)? = Service::default();
+                self.gone += tables.service_traffic.get_mut().remove(id).unwrap_or_default();
+            }
             Op::PutVip { vip, service } => {
                 tables.vips.insert(*vip, *service);
             }
@@ -97,8 +111,32 @@ impl DataPlane for Fake {
             Op::RemoveEndpoint { listens } => {
                 tables.endpoints.remove(listens);
             }
-            // Devices matter to the kernel's routes alone; the host's are written down by hand.
-            Op::PutDevice { .. } | Op::RemoveDevice { .. } => {}
+            Op::PutDevice { ifindex, device } => {
+                tables.devices.insert(*ifindex, *device);
+            }
+            Op::RemoveDevice { ifindex } => {
+                tables.devices.remove(ifindex);
+            }
+            Op::SetQuicIds { service, quic } => at(&mut tables.services, *service)?.quic = *quic,
+            Op::PutQuicServer { key, backend } => {
+                tables.quic_servers.insert(*key, *backend);
+            }
+            Op::RemoveQuicServer { key } => {
+                tables.quic_servers.remove(key);
+            }
+            Op::PutAddress { address, flags } => {
+                tables.addresses.insert(*address, *flags);
+            }
+            Op::RemoveAddress { address } => {
+                tables.addresses.remove(address);
+            }
+            Op::PutSettings { settings } => tables.settings = **settings,
+            Op::PutPath { address } => {
+                tables.paths.get_mut().entry(*address).or_default();
+            }
+            Op::RemovePath { address } => {
+                tables.paths.get_mut().remove(address);
+            }
         }
         Ok(())
     }
@@ -110,7 +148,11 @@ impl DataPlane for Fake {
             services: present(tables.services.iter().copied()),
             backends: present(tables.backends.iter().copied()),
             endpoints: tables.endpoints.clone(),
-            devices: BTreeMap::new(),
+            devices: tables.devices.clone(),
+            addresses: tables.addresses.clone(),
+            settings: tables.settings,
+            paths: tables.paths.borrow().keys().copied().collect(),
+            quic: tables.quic_servers.clone(),
             limits: present(tables.limits.iter().copied()),
             orders: self.orders.iter().map(|(key, order)| (*key, *order)).collect(),
         })
@@ -142,6 +184,40 @@ impl DataPlane for Fake {
         Ok((before - known.len()) as u64)
     }
 
+    fn snats(&self) -> Result<Vec<(FlowKey, Snat)>> {
+        Ok(self.tables.snats.borrow().iter().map(|(key, snat)| (*key, *snat)).collect())
+    }
+
+    fn snat_replies(&self) -> Result<Vec<(SnatReplyKey, SnatReply)>> {
+        Ok(self.tables.snat_replies.borrow().iter().map(|(key, reply)| (*key, *reply)).collect())
+    }
+
+    fn ports(&self) -> Result<Vec<u64>> {
+        Ok(self.tables.ports.iter().map(Cell::get).collect())
+    }
+
+    fn release(&mut self, releases: &[Release]) -> Result<u64> {
+        let tables = &mut self.tables;
+        let mut flows = 0;
+        for Release { flow, reply, port } in releases {
+            if let Some((key, read)) = flow {
+                if tables.snats.get_mut().get(key) != Some(read) {
+                    continue;
+                }
+                tables.snats.get_mut().remove(key);
+                flows += 1;
+            }
+            if let Some(key) = reply {
+                tables.snat_replies.get_mut().remove(key);
+            }
+            for (word, bits) in port.and_then(|port| port.bits(self.stride)).into_iter().flatten() {
+                let word = at(&mut tables.ports, word)?;
+                word.set(word.get() & !bits);
+            }
+        }
+        Ok(flows)
+    }
+
     fn flow_count(&self) -> Result<FlowCount> {
         Ok(self.tables.flow_counts.get())
     }
@@ -156,6 +232,10 @@ impl DataPlane for Fake {
 
     fn service_traffic(&self, id: u32) -> Result<Traffic> {
         Ok(self.tables.service_traffic.borrow().get(&id).copied().unwrap_or_default())
+    }
+
+    fn gone_traffic(&self) -> Result<Traffic> {
+        Ok(self.gone)
     }
 
     fn backend_traffic(&self, id: u32) -> Result<Traffic> {

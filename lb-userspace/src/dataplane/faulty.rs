@@ -2,9 +2,9 @@
 
 use anyhow::{Result, bail};
 use lb_common::Refusal;
-use lb_common::abi::{Flow, FlowCount, FlowKey, LimitCount, Slot, Table, Traffic};
+use lb_common::abi::{Flow, FlowCount, FlowKey, LimitCount, Slot, Snat, SnatReply, SnatReplyKey, Table, Traffic};
 
-use super::{DataPlane, Dump, Op};
+use super::{DataPlane, Dump, Op, Release};
 
 /// Fails one operation in `one_in`, by a sequence that its seed decides.
 #[derive(Debug)]
@@ -68,6 +68,31 @@ impl<P: DataPlane> DataPlane for Faulty<P> {
         self.inner.forget_flows(flows)
     }
 
+    fn snats(&self) -> Result<Vec<(FlowKey, Snat)>> {
+        self.inner.snats()
+    }
+
+    fn snat_replies(&self) -> Result<Vec<(SnatReplyKey, SnatReply)>> {
+        self.inner.snat_replies()
+    }
+
+    fn ports(&self) -> Result<Vec<u64>> {
+        self.inner.ports()
+    }
+
+    fn release(&mut self, releases: &[Release]) -> Result<u64> {
+        if self.fails() {
+            // Half of them, and of the one after them one half.
+            let (done, rest) = releases.split_at(releases.len() / 2);
+            self.inner.release(done)?;
+            if let Some(half) = rest.first() {
+                self.inner.release(&[Release { flow: half.flow, ..Release::default() }])?;
+            }
+            bail!("injected fault: release {} flows", releases.len());
+        }
+        self.inner.release(releases)
+    }
+
     fn flow_count(&self) -> Result<FlowCount> {
         self.inner.flow_count()
     }
@@ -82,6 +107,10 @@ impl<P: DataPlane> DataPlane for Faulty<P> {
 
     fn service_traffic(&self, id: u32) -> Result<Traffic> {
         self.inner.service_traffic(id)
+    }
+
+    fn gone_traffic(&self) -> Result<Traffic> {
+        self.inner.gone_traffic()
     }
 
     fn backend_traffic(&self, id: u32) -> Result<Traffic> {

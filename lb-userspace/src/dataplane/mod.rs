@@ -4,18 +4,20 @@ mod fake;
 mod faulty;
 pub mod kernel;
 mod op;
+mod release;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::Refusal;
 use lb_common::abi::{
-    Backend, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Order, OrderKey, Service, Slot, Table, Traffic,
-    VipKey,
+    Backend, Device, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Order, OrderKey, QuicKey, Service,
+    Settings, Slot, Snat, SnatReply, SnatReplyKey, Table, Traffic, VipKey,
 };
+use lb_common::{Address, Refusal};
 
 pub use fake::Fake;
 pub use faulty::Faulty;
 pub use op::Op;
+pub use release::{Port, Release};
 
 /// How much the maps hold. Fixed when they are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,42 @@ pub struct Capacity {
     pub replies: u32,
     /// Network devices.
     pub devices: u32,
+    /// Addresses that are known whatever the port.
+    pub addresses: u32,
+    /// Flows of snat.
+    pub snat_flows: u32,
+    /// Pools of ports.
+    pub snat_pools: u32,
+    /// Addresses that every pool has ports of.
+    pub snat_stride: u32,
+    /// Datagrams in fragments.
+    pub fragments: u32,
+    /// Server ids of all services together.
+    pub quic_servers: u32,
+    /// Far ends of tunnels.
+    pub paths: u32,
+}
+
+impl Capacity {
+    /// Room for a few of everything: for tests.
+    pub const SMALL: Self = Self {
+        services: 4,
+        backends: 16,
+        table_size: 251,
+        tables: 6,
+        limits: 5,
+        sources: 1024,
+        flows: 1024,
+        replies: 64,
+        devices: 64,
+        addresses: 64,
+        snat_flows: 1024,
+        snat_pools: 4,
+        snat_stride: 2,
+        fragments: 64,
+        quic_servers: 64,
+        paths: 64,
+    };
 }
 
 /// Everything that a data plane holds, but for tables, flows and counters. What is all zeroes is not there.
@@ -51,8 +89,16 @@ pub struct Dump {
     pub backends: BTreeMap<u32, Backend>,
     /// Where backends listen.
     pub endpoints: BTreeMap<VipKey, Endpoint>,
-    /// `DeviceFlags` by device index.
-    pub devices: BTreeMap<u32, u32>,
+    /// Network devices by index.
+    pub devices: BTreeMap<u32, Device>,
+    /// `AddressFlags` of addresses.
+    pub addresses: BTreeMap<Address, u32>,
+    /// What holds for all services.
+    pub settings: Settings,
+    /// Far ends of tunnels.
+    pub paths: BTreeSet<Address>,
+    /// Backend ids by server id.
+    pub quic: BTreeMap<QuicKey, u32>,
     /// Limits by id.
     pub limits: BTreeMap<u32, Limit>,
     /// Orders.
@@ -80,6 +126,18 @@ pub trait DataPlane: Send {
     /// Forgets flows that are still as they were read; says how many.
     fn forget_flows(&mut self, flows: &[(FlowKey, Flow)]) -> anyhow::Result<u64>;
 
+    /// All flows of snat.
+    fn snats(&self) -> anyhow::Result<Vec<(FlowKey, Snat)>>;
+
+    /// Whose the replies to them are.
+    fn snat_replies(&self) -> anyhow::Result<Vec<(SnatReplyKey, SnatReply)>>;
+
+    /// The pools of ports, word by word.
+    fn ports(&self) -> anyhow::Result<Vec<u64>>;
+
+    /// Gives back what flows of snat had; what is not as it was read stays. Says how many flows it were.
+    fn release(&mut self, releases: &[Release]) -> anyhow::Result<u64>;
+
     /// How the flow table was used.
     fn flow_count(&self) -> anyhow::Result<FlowCount>;
 
@@ -92,6 +150,9 @@ pub trait DataPlane: Send {
     /// What a service carried.
     fn service_traffic(&self, id: u32) -> anyhow::Result<Traffic>;
 
+    /// What services carried that are gone.
+    fn gone_traffic(&self) -> anyhow::Result<Traffic>;
+
     /// What a backend carried.
     fn backend_traffic(&self, id: u32) -> anyhow::Result<Traffic>;
 
@@ -100,6 +161,11 @@ pub trait DataPlane: Send {
 
     /// Packets that were not forwarded, for every reason in the order of [`Refusal::ALL`].
     fn refusals(&self) -> anyhow::Result<Vec<(Refusal, u64)>>;
+}
+
+/// Whether a backend's row is one: it was given, and not taken back.
+pub(crate) fn is_there(row: &Backend) -> bool {
+    row.address != Address::default()
 }
 
 /// The rows of an array that are not all zeroes, by index.

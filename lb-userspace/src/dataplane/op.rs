@@ -1,11 +1,17 @@
 //! The operations a plan is made of.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use lb_common::abi::{Backend, Endpoint, Limit, MAX_LIMITS, Order, OrderKey, Service, Slot, Table, VipKey};
+use lb_common::Address;
+use lb_common::abi::{
+    Backend, Device, Endpoint, Limit, MAX_LIMITS, Order, OrderKey, QuicIds, QuicKey, Service, Settings, Slot, Table,
+    VipKey,
+};
 
 use crate::address::show;
+use crate::server_id::ServerId;
 
 /// One write to the data plane. Each is whole in itself: no packet sees half of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,11 +30,11 @@ pub enum Op {
         /// The backend.
         backend: Backend,
     },
-    /// Another way out, or weight, for a backend that packets find.
+    /// Another way out, weight or way of forwarding for a backend that packets find.
     MoveBackend {
         /// Its id.
         id: u32,
-        /// The backend as it shall be; only the way out and the weight differ.
+        /// The backend as it shall be; its address, port and service are the same.
         backend: Backend,
     },
     /// A backend that no table names any more.
@@ -111,13 +117,59 @@ pub enum Op {
     PutDevice {
         /// Its index.
         ifindex: u32,
-        /// `DeviceFlags`.
-        flags: u32,
+        /// What is known.
+        device: Device,
     },
     /// A network device that is gone.
     RemoveDevice {
         /// Its index.
         ifindex: u32,
+    },
+    /// Other QUIC connection ids for a service that packets find, by one store.
+    SetQuicIds {
+        /// Its id.
+        service: u32,
+        /// Which it routes.
+        quic: QuicIds,
+    },
+    /// From now on connection ids with this server id lead to a backend.
+    PutQuicServer {
+        /// The server id.
+        key: QuicKey,
+        /// The backend's id.
+        backend: u32,
+    },
+    /// From now on they do not.
+    RemoveQuicServer {
+        /// The server id.
+        key: QuicKey,
+    },
+    /// What an address is known for, whatever the port.
+    PutAddress {
+        /// The address.
+        address: Address,
+        /// `AddressFlags`.
+        flags: u32,
+    },
+    /// An address that is a stranger's.
+    RemoveAddress {
+        /// The address.
+        address: Address,
+    },
+    /// What holds for all services.
+    PutSettings {
+        /// All of it.
+        settings: Box<Settings>,
+    },
+    /// From now on the path MTU of tunnels to there is learnt. One that was learnt already stays.
+    PutPath {
+        /// The tunnels' far end.
+        address: Address,
+    },
+    /// From now on it is not.
+    RemovePath {
+        /// The tunnels' far end.
+        address: Address,
     },
     /// What a person ordered of a backend.
     PutOrder {
@@ -142,8 +194,12 @@ impl fmt::Display for Op {
                 write!(f, "put backend {id} at {}", show(backend.address, backend.port.to_ne_bytes()))
             }
             Self::MoveBackend { id, backend } => {
-                let Backend { ifindex, delivery, weight, .. } = backend;
-                write!(f, "change backend {id}: device {ifindex}, delivery {delivery}, weight {weight}/4096")
+                let Backend { ifindex, delivery, weight, forward, .. } = backend;
+                write!(
+                    f,
+                    "change backend {id}: forward {forward}, device {ifindex}, delivery {delivery}, weight {weight}/{}",
+                    Backend::WEIGHT_ONE
+                )
             }
             Self::RemoveBackend { id } => write!(f, "remove backend {id}"),
             Self::WriteTable { table, slots } => write!(f, "write {} slots from slot {}", slots.len(), table.base),
@@ -171,8 +227,22 @@ impl fmt::Display for Op {
             Self::RemoveEndpoint { listens } => {
                 write!(f, "forget {}", show(listens.address, listens.port_bytes()))
             }
-            Self::PutDevice { ifindex, flags } => write!(f, "put device {ifindex} with flags {flags:#x}"),
+            Self::PutDevice { ifindex, device } => {
+                write!(f, "put device {ifindex} with flags {:#x} on device {}", device.flags, device.link)
+            }
             Self::RemoveDevice { ifindex } => write!(f, "remove device {ifindex}"),
+            Self::SetQuicIds { service, quic } => write!(f, "set connection ids {:#x} for service {service}", quic.0),
+            Self::PutQuicServer { key, backend } => {
+                write!(f, "lead server id {} of service {} to backend {backend}", server_id(key), key.service)
+            }
+            Self::RemoveQuicServer { key } => {
+                write!(f, "forget server id {} of service {}", server_id(key), key.service)
+            }
+            Self::PutAddress { address, flags } => write!(f, "know {} with flags {flags:#x}", IpAddr::from(*address)),
+            Self::RemoveAddress { address } => write!(f, "forget {}", IpAddr::from(*address)),
+            Self::PutSettings { .. } => write!(f, "put the settings"),
+            Self::PutPath { address } => write!(f, "learn the path to {}", IpAddr::from(*address)),
+            Self::RemovePath { address } => write!(f, "forget the path to {}", IpAddr::from(*address)),
             Self::PutOrder { key, order } => {
                 write!(f, "keep order {:#x} for {}", order.flags, show(key.listens.address, key.listens.port_bytes()))
             }
@@ -181,4 +251,8 @@ impl fmt::Display for Op {
             }
         }
     }
+}
+
+fn server_id(key: &QuicKey) -> String {
+    ServerId::of_key(key).map_or_else(|| "of no length".to_owned(), |id| id.to_string())
 }

@@ -1,12 +1,13 @@
 //! What packets leave on: the kernel's routes and neighbours, as far as a backend's row has to know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use lb_common::abi::{Delivery, DeviceFlags};
+use lb_common::abi::{self, Delivery, DeviceFlags, Tags};
 
 use super::MAX_DEVICES;
+use crate::config::Forward;
 use crate::dataplane::kernel::Attached;
 use crate::nexthop::{Device, Frame, Hop, NextHops, StackReason};
 
@@ -23,12 +24,23 @@ pub struct Way {
     pub mac_destination: [u8; 6],
     /// The device's own.
     pub mac_source: [u8; 6],
+    /// The VLAN tags that frames get.
+    pub tags: Tags,
 }
 
 impl Way {
+    /// There is none.
+    pub const NONE: Self = Self {
+        delivery: Delivery::NONE,
+        ifindex: 0,
+        mtu: 0,
+        mac_destination: [0; 6],
+        mac_source: [0; 6],
+        tags: Tags::NONE,
+    };
+
     /// The host's stack finds it.
-    pub const STACK: Self =
-        Self { delivery: Delivery::STACK, ifindex: 0, mtu: 0, mac_destination: [0; 6], mac_source: [0; 6] };
+    pub const STACK: Self = Self { delivery: Delivery::STACK, ..Self::NONE };
 
     fn device(frame: &Frame, delivery: u16) -> Self {
         Self {
@@ -37,6 +49,7 @@ impl Way {
             mtu: frame.mtu,
             mac_destination: frame.destination,
             mac_source: frame.source,
+            tags: frame.tags,
         }
     }
 }
@@ -57,50 +70,98 @@ impl Ground {
         !self.attached.is_empty() && self.attached.values().all(|attached| *attached == Attached::Skb)
     }
 
-    /// The way out to an address.
-    pub fn way(&self, address: IpAddr) -> Way {
+    /// The way out to an address for packets that are forwarded so. The stack cannot deliver what is not for the
+    /// backend's own address, or is in a tunnel of Weir's.
+    pub fn way(&self, address: IpAddr, forward: Forward) -> Way {
+        match self.sent(address) {
+            Some(_) if forward == Forward::L2 && self.hops.routed.contains(&address) => Way::NONE,
+            Some(way) => way,
+            None if forward.is_direct() => Way::NONE,
+            None => Way::STACK,
+        }
+    }
+
+    /// The way out from XDP.
+    fn sent(&self, address: IpAddr) -> Option<Way> {
         let sendable = self.all_skb() || matches!(self.hops.hops.get(&address), Some(Hop::Device { .. }));
         match self.hops.frames.get(&address) {
             Some(frame) if sendable => {
                 let redirect = self.hops.devices.get(&frame.ifindex).is_some_and(wants_redirect);
-                Way::device(frame, if redirect { Delivery::REDIRECT } else { Delivery::DEVICE })
+                Some(Way::device(frame, if redirect { Delivery::REDIRECT } else { Delivery::DEVICE }))
             }
-            Some(_) | None => Way::STACK,
+            Some(_) | None => None,
         }
     }
 
-    /// The way out to an address, for a person.
-    pub fn describe(&self, address: IpAddr) -> String {
-        let way = self.way(address);
-        if way != Way::STACK {
-            let name = self.hops.devices.get(&way.ifindex).map_or("a device that is gone", |device| &device.name);
-            return format!("xdp {name}");
+    /// The way out to an address for packets that are forwarded so, for a person.
+    pub fn describe(&self, address: IpAddr, forward: Forward) -> String {
+        let way = self.way(address, forward);
+        if way.delivery == Delivery::STACK || way.delivery == Delivery::NONE {
+            let stack = if way.delivery == Delivery::NONE { "none" } else { "stack" };
+            return format!("{stack}: {}", self.reason(address, forward));
         }
+        let name = self.hops.devices.get(&way.ifindex).map_or("a device that is gone", |device| &device.name);
+        format!("xdp {name}{}", show_tags(way.tags))
+    }
+
+    /// Why packets for an address are not sent from XDP, when they are not.
+    pub(super) fn reason(&self, address: IpAddr, forward: Forward) -> String {
         match self.hops.hops.get(&address) {
-            Some(Hop::Stack(StackReason::NoRoute)) => "stack: no route".to_owned(),
-            Some(Hop::Stack(StackReason::Local)) => "stack: this host's own address".to_owned(),
-            Some(Hop::Stack(StackReason::CannotTransmit { device })) => {
-                format!("stack: {device} takes no frames from XDP")
+            _ if forward == Forward::L2 && self.hops.routed.contains(&address) => {
+                "it is behind a router, and l2 reaches backends on the link alone".to_owned()
             }
+            Some(Hop::Stack(StackReason::NoRoute)) => "no route".to_owned(),
+            Some(Hop::Stack(StackReason::Local)) => "this host's own address".to_owned(),
+            Some(Hop::Stack(StackReason::CannotTransmit { device })) => format!("{device} takes no frames from XDP"),
             Some(Hop::Stack(StackReason::Unresolved) | Hop::Device { .. }) => {
-                "stack: the neighbour does not answer (yet)".to_owned()
+                "the neighbour does not answer (yet)".to_owned()
             }
-            None => "stack: not looked up yet".to_owned(),
+            None => "not looked up yet".to_owned(),
         }
     }
 
-    /// The flags of every device that has any.
-    pub(super) fn devices(&self) -> BTreeMap<u32, u32> {
-        let all_skb = self.all_skb();
-        let flags = |ifindex: &u32, device: &Device| {
-            let transmit = device.can_transmit || all_skb && device.ethernet.is_some();
-            let transmit = if transmit { DeviceFlags::TRANSMIT } else { 0 };
-            let redirect = if wants_redirect(device) { DeviceFlags::REDIRECT } else { 0 };
-            transmit | redirect | if self.attached.contains_key(ifindex) { DeviceFlags::ATTACHED } else { 0 }
-        };
-        let all = self.hops.devices.iter().map(|(&ifindex, device)| (ifindex, flags(&ifindex, device)));
-        all.filter(|(_, flags)| *flags != 0).take(MAX_DEVICES).collect()
+    /// Every device of which there is anything to say.
+    pub(super) fn devices(&self) -> BTreeMap<u32, abi::Device> {
+        let all = self.hops.devices.iter().map(|(&ifindex, device)| (ifindex, self.device(ifindex, device)));
+        all.filter(|(_, device)| device.flags != 0).take(MAX_DEVICES).collect()
     }
+
+    fn device(&self, ifindex: u32, device: &Device) -> abi::Device {
+        let set = |is: bool, flag: u32| if is { flag } else { 0 };
+        let below = self.hops.devices.get(&device.link).unwrap_or(device);
+        let attached = self.attached.get(&ifindex);
+        let flags = set(device.can_transmit || self.all_skb() && device.ethernet.is_some(), DeviceFlags::TRANSMIT)
+            | set(wants_redirect(below), DeviceFlags::REDIRECT)
+            | set(device.can_scatter, DeviceFlags::SCATTER)
+            | set(self.is_seen(ifindex), DeviceFlags::ATTACHED)
+            | set(attached == Some(&Attached::Skb), DeviceFlags::GENERIC);
+        abi::Device { flags, link: device.link, tags: device.tags }
+    }
+
+    /// Whether what comes in by a device has been seen: a program is on it, or on what a VLAN device stands on.
+    fn is_seen(&self, ifindex: u32) -> bool {
+        let link = self.hops.devices.get(&ifindex).map_or(ifindex, |device| device.link);
+        self.attached.contains_key(&ifindex) || self.attached.contains_key(&link)
+    }
+
+    /// The names of the devices whose packets are seen.
+    pub(super) fn seen(&self) -> BTreeSet<&str> {
+        let seen = self.hops.devices.iter().filter(|(ifindex, _)| self.is_seen(**ifindex));
+        seen.map(|(_, device)| device.name.as_str()).collect()
+    }
+}
+
+/// VLAN tags for a person: ` vlan 100`, the outer one first.
+pub(super) fn show_tags(tags: Tags) -> String {
+    let words = tags.0.iter().filter(|word| **word != 0);
+    let ids: Vec<String> = words
+        .map(|word| {
+            let [.., high, low] = word.to_ne_bytes();
+            // The upper four bits are priority and drop eligibility.
+            (u16::from_be_bytes([high, low]) & 0x0fff).to_string()
+        })
+        .collect();
+    if ids.is_empty() { String::new() } else { format!(" vlan {}", ids.join(".")) }
 }
 
 /// Whether frames have to be redirected into a device also when they came in by it. A veth device sends frames back by

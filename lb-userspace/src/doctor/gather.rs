@@ -171,6 +171,7 @@ mod tests {
             kind: Some(kind.into()),
             flags: 0,
             lower: Some(lower),
+            tag: None,
             controller: None,
             elsewhere,
             xdp: None,

@@ -30,7 +30,7 @@ pub(super) fn findings(facts: &Facts, interface: &InterfaceFacts) -> Vec<Finding
     findings.extend(lro(name, device));
     findings.extend(rp_filter(facts, name, device));
     findings.extend(forwarding(facts, name, device));
-    findings.extend(vlans(device));
+    findings.extend(vlans(name, device));
     findings.into_iter().map(|finding| finding.about(name)).collect()
 }
 
@@ -183,13 +183,13 @@ fn sysctl(name: &str, key: &str) -> String {
     }
 }
 
-fn vlans(device: &DeviceFacts) -> Option<Finding> {
+fn vlans(name: &str, device: &DeviceFacts) -> Option<Finding> {
     (!device.vlans.is_empty()).then(|| {
         let names: Vec<_> = device.vlans.iter().map(String::as_str).collect();
         Finding::advice(
             "vlan",
-            format!("tagged frames pass Weir by, to {}", names.join(", ")),
-            "VIPs are served only where they arrive untagged; a VLAN device can be an [[interface]] of its own, in skb mode",
+            format!("frames for {} come with a VLAN's tag", names.join(", ")),
+            format!("see to it that the NIC leaves the tags in them, or XDP takes them for untagged: ethtool -K {name} rxvlan off"),
         )
     })
 }

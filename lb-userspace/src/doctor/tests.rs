@@ -175,7 +175,7 @@ fn the_larger_reverse_path_filter_counts() {
 
 #[test]
 fn vlans_and_veths() {
-    one(&device_ails(|device| device.vlans = ["eth0.5".to_owned()].into()), "vlan", Level::Advice, "untagged");
+    one(&device_ails(|device| device.vlans = ["eth0.5".to_owned()].into()), "vlan", Level::Advice, "rxvlan off");
     let many = |facts: &mut Facts| facts.deaf_veths = (0..9).map(|n| format!("veth{n}")).collect();
     one(&ails(many), "veth-gro", Level::Advice, "gro on");
     let mut facts = healthy();

@@ -5,9 +5,9 @@ use crate::nexthop::Mac;
 
 pub(crate) const RTM_NEWLINK: u16 = 16;
 pub(crate) const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
+pub(crate) const RTM_GETLINK: u16 = 18;
 
-const HEADER_LENGTH: usize = 16;
+pub(crate) const HEADER_LENGTH: usize = 16;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -20,6 +20,13 @@ const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_VLAN_PROTOCOL: u16 = 5;
+
+/// What an 802.1Q tag begins with; the protocol of VLAN devices for which the kernel names none.
+const ETH_P_8021Q: u16 = 0x8100;
 
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
@@ -48,6 +55,8 @@ pub(crate) struct Link {
     pub(crate) flags: u32,
     /// The device it stands on, or a veth's peer: its index, in the namespace of `elsewhere`.
     pub(crate) lower: Option<u32>,
+    /// The tag that a VLAN device's frames get on the device it stands on, as a word of [`Tags`](lb_common::abi::Tags).
+    pub(crate) tag: Option<u32>,
     /// The bridge, bond or VRF it belongs to.
     pub(crate) controller: Option<u32>,
     /// The other device is in another network namespace.
@@ -88,6 +97,7 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Link> {
         kind: None,
         flags: u32::from_ne_bytes([header[8], header[9], header[10], header[11]]) & IFF_ROUTING,
         lower: None,
+        tag: None,
         controller: None,
         elsewhere: false,
         xdp: None,
@@ -101,14 +111,36 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Link> {
             IFLA_MASTER => link.controller = u32_of(value),
             IFLA_LINK_NETNSID => link.elsewhere = true,
             IFLA_LINKINFO => {
-                link.kind = attributes(value, 0)
-                    .find_map(|(kind, value)| (kind == IFLA_INFO_KIND).then(|| string_of(value)).flatten());
+                let mut data: &[u8] = &[];
+                for (kind, value) in attributes(value, 0) {
+                    match kind {
+                        IFLA_INFO_KIND => link.kind = string_of(value),
+                        IFLA_INFO_DATA => data = value,
+                        _ => {}
+                    }
+                }
+                link.tag = if link.kind.as_deref() == Some("vlan") { tag(data) } else { None };
             }
             IFLA_XDP => link.xdp = xdp(value),
             _ => {}
         }
     }
     (!link.name.is_empty()).then_some(link)
+}
+
+/// The tag of a VLAN device (if_link.h, `IFLA_VLAN_…`).
+fn tag(data: &[u8]) -> Option<u32> {
+    let (mut id, mut protocol) = (None, ETH_P_8021Q);
+    for (kind, value) in attributes(data, 0) {
+        match kind {
+            IFLA_VLAN_ID => id = value.try_into().ok().map(u16::from_ne_bytes),
+            // In network byte order.
+            IFLA_VLAN_PROTOCOL => protocol = value.try_into().ok().map(u16::from_be_bytes)?,
+            _ => {}
+        }
+    }
+    let ([a, b], [c, d]) = (protocol.to_be_bytes(), id?.to_be_bytes());
+    Some(u32::from_ne_bytes([a, b, c, d]))
 }
 
 fn xdp(value: &[u8]) -> Option<(u8, u32)> {
@@ -125,6 +157,8 @@ fn xdp(value: &[u8]) -> Option<(u8, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use lb_common::abi::Tags;
+
     use super::*;
     use crate::netlink::message::{Content, messages};
 
@@ -154,6 +188,23 @@ mod tests {
         assert_eq!(link.kind.as_deref(), Some("veth"));
         assert_eq!(link.xdp, Some((1, 42)));
         assert!(link.is_up() && !link.has_carrier());
+    }
+
+    #[test]
+    fn a_vlan_devices_tag_is_read() {
+        let data = |attributes: &[(u16, &[u8])]| {
+            let mut datagram = Vec::new();
+            attributes
+                .iter()
+                .fold(Request::get(0, &[]), |all, (kind, value)| all.attribute(*kind, value))
+                .emit(0, &mut datagram);
+            datagram.split_off(16)
+        };
+        let id = 100_u16.to_ne_bytes();
+        assert_eq!(tag(&data(&[(IFLA_VLAN_ID, &id)])), Some(Tags::vlan(100).0[0]));
+        let service = data(&[(IFLA_VLAN_PROTOCOL, &[0x88, 0xa8]), (IFLA_VLAN_ID, &id)]);
+        assert_eq!(tag(&service), Some(u32::from_ne_bytes([0x88, 0xa8, 0, 100])));
+        assert_eq!((tag(&data(&[])), tag(&data(&[(IFLA_VLAN_ID, &[1])]))), (None, None));
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! more must not cost Weir an answer. Numbers are from the kernel's `include/uapi/linux/`: netlink.h, rtnetlink.h,
 //! if_link.h, neighbour.h, genetlink.h, netdev.h, ethtool_netlink.h.
 
+pub(crate) mod address;
 pub(crate) mod ethtool;
 pub(crate) mod generic;
 pub(crate) mod link;
 pub(crate) mod message;
 pub(crate) mod neighbour;
 pub(crate) mod netdev;
+pub(crate) mod received;
 pub(crate) mod route;
 pub(crate) mod socket;
 

@@ -20,6 +20,9 @@ pub(crate) const XDP_REDIRECT: u64 = 2;
 /// Frames may be redirected into this device.
 pub(crate) const XDP_NDO_XMIT: u64 = 4;
 
+/// Frames of several buffers may be redirected into this device.
+pub(crate) const XDP_NDO_XMIT_SG: u64 = 64;
+
 /// The group of the events about devices.
 pub(crate) const GROUP: &str = "mgmt";
 

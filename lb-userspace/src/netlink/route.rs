@@ -15,6 +15,7 @@ const HEADER_LENGTH: usize = 12;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PREFSRC: u16 = 7;
 const RTA_METRICS: u16 = 8;
 const RTA_VIA: u16 = 18;
 const RTA_ENCAP_TYPE: u16 = 21;
@@ -45,6 +46,8 @@ pub(crate) struct Path {
     pub(crate) gateway: Option<IpAddr>,
     /// The route's own limit to layer-3 packets, in bytes, or a path MTU that was learnt.
     pub(crate) mtu: Option<u32>,
+    /// The address that packets of this host's own come from there.
+    pub(crate) source: Option<IpAddr>,
     /// The route encapsulates (MPLS, SRv6, a light-weight tunnel): a plain frame would be wrong.
     pub(crate) encapsulates: bool,
 }
@@ -76,11 +79,12 @@ fn parse(payload: &[u8]) -> Option<Lookup> {
         // Broadcast and multicast have no next hop either.
         _ => return Some(Lookup::NoRoute),
     }
-    let mut path = Path { ifindex: 0, gateway: None, mtu: None, encapsulates: false };
+    let mut path = Path { ifindex: 0, gateway: None, mtu: None, source: None, encapsulates: false };
     for (kind, value) in attributes(payload, HEADER_LENGTH) {
         match kind {
             RTA_OIF => path.ifindex = u32_of(value)?,
             RTA_GATEWAY => path.gateway = address_of(value),
+            RTA_PREFSRC => path.source = address_of(value),
             // `struct rtvia`: a family of two bytes, then the address.
             RTA_VIA => path.gateway = value.get(2..).and_then(address_of),
             RTA_METRICS => {
@@ -136,10 +140,16 @@ mod tests {
     fn an_ipv6_router_for_ipv4_and_the_routes_mtu_are_read() {
         let answer = route(AF_INET, 32, RTN_UNICAST)
             .attribute(RTA_OIF, &7_u32.to_ne_bytes())
+            .attribute(RTA_PREFSRC, &[10, 0, 0, 9])
             .attribute(RTA_VIA, &[[10, 0].as_slice(), &[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]].concat())
             .nested(RTA_METRICS, &[(RTAX_MTU, &1400_u32.to_ne_bytes())]);
-        let expected =
-            Path { ifindex: 7, gateway: Some("fe80::1".parse().unwrap()), mtu: Some(1400), encapsulates: false };
+        let expected = Path {
+            ifindex: 7,
+            gateway: Some("fe80::1".parse().unwrap()),
+            mtu: Some(1400),
+            source: Some("10.0.0.9".parse().unwrap()),
+            encapsulates: false,
+        };
         assert_eq!(answered(&Answer::Message(payload(&answer))), Some(Lookup::Path(expected)));
     }
 

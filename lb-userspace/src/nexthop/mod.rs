@@ -12,8 +12,10 @@ mod follower;
 mod kernel;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+
+use lb_common::abi::Tags;
 
 pub use clients::Clients;
 pub use follower::Follower;
@@ -29,8 +31,10 @@ pub const MAX_FOLLOWED: usize = 16_384;
 pub enum Hop {
     /// XDP can send it: out of this device, with these Ethernet addresses.
     Device {
-        /// The device's index.
+        /// The index of the device that the frame is sent from: of one that is no VLAN device.
         ifindex: u32,
+        /// The tags that it gets, those of the VLAN devices that the route leads through.
+        tags: Tags,
         /// Its own Ethernet address.
         source: Mac,
         /// The neighbour's.
@@ -74,6 +78,12 @@ pub struct Device {
     pub ethernet: Option<Mac>,
     /// What `ip link` calls its type (`veth`, `bridge`, `bond`…); `None` for a physical device.
     pub kind: Option<String>,
+    /// The index of the device that frames for it are sent from: itself, or the one that a VLAN device stands on.
+    pub link: u32,
+    /// The tags that they get.
+    pub tags: Tags,
+    /// Whether frames of several buffers can be redirected there (Linux 6.3: `NETDEV_XDP_ACT_NDO_XMIT_SG`).
+    pub can_scatter: bool,
     /// Whether it was set up (`ip link set … up`).
     pub is_up: bool,
 }
@@ -81,9 +91,11 @@ pub struct Device {
 /// The Ethernet frame that reaches an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
-    /// The device it leaves by.
+    /// The index of the device that it is sent from.
     pub ifindex: u32,
-    /// The device's Ethernet address.
+    /// The tags that it gets.
+    pub tags: Tags,
+    /// The Ethernet address of the device that the route names.
     pub source: Mac,
     /// The neighbour's Ethernet address.
     pub destination: Mac,
@@ -98,6 +110,10 @@ pub struct NextHops {
     pub hops: BTreeMap<IpAddr, Hop>,
     /// The name of the device by which each address with a route is reached.
     pub via: BTreeMap<IpAddr, String>,
+    /// The addresses with a route that are behind a router, and not on the link.
+    pub routed: BTreeSet<IpAddr>,
+    /// The address that packets of this host's own to each address with a route come from.
+    pub sources: BTreeMap<IpAddr, IpAddr>,
     /// Every device of the network namespace, by index.
     pub devices: BTreeMap<u32, Device>,
     /// The frame for each address whose neighbour is known on an Ethernet device, also where the driver cannot

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use lb_common::abi::Tags;
+
 use super::{Device, Frame, Hop, NextHops, StackReason};
 use crate::netlink::link::Link;
 use crate::netlink::neighbour::{Key, Neighbour};
-use crate::netlink::netdev::XDP_NDO_XMIT;
+use crate::netlink::netdev::{XDP_NDO_XMIT, XDP_NDO_XMIT_SG};
 use crate::netlink::route::{Lookup, Path};
 
 /// How often the kernel is asked again to resolve or confirm the same neighbour.
@@ -181,6 +183,27 @@ impl Table {
         }
     }
 
+    /// The device that frames for a device are sent from, and the tags that they get: for a VLAN device those of the
+    /// one it stands on, where that is in this namespace and two tags are enough.
+    fn below(&self, link: &Link) -> Option<(&Link, Tags)> {
+        let (mut below, mut tags) = (self.links.get(&link.ifindex)?, Tags::NONE);
+        while let Some(tag) = below.tag {
+            // The tag of the device below is the outer one.
+            tags = match tags {
+                Tags([0, _]) => Tags([tag, 0]),
+                Tags([inner, 0]) => Tags([tag, inner]),
+                Tags(_) => return None,
+            };
+            below = below.lower.filter(|_| !below.elsewhere).and_then(|index| self.links.get(&index))?;
+        }
+        Some((below, tags))
+    }
+
+    /// Whether a device's driver takes frames of several buffers.
+    fn can_scatter(&self, ifindex: u32) -> bool {
+        self.features.as_ref().and_then(|features| features.get(&ifindex)).is_some_and(|xdp| xdp & XDP_NDO_XMIT_SG != 0)
+    }
+
     fn can_transmit(&self, link: &Link) -> bool {
         if link.ethernet.is_none() {
             return false;
@@ -197,9 +220,14 @@ impl Table {
             .links
             .iter()
             .map(|(ifindex, link)| {
+                // Into a VLAN device whose ground is not seen no driver takes frames.
+                let (below, tags) = self.below(link).unwrap_or((link, Tags::NONE));
                 let device = Device {
                     name: link.name.clone(),
-                    can_transmit: self.can_transmit(link),
+                    can_transmit: link.ethernet.is_some() && self.can_transmit(below),
+                    can_scatter: self.can_scatter(below.ifindex),
+                    link: below.ifindex,
+                    tags,
                     mtu: link.mtu,
                     ethernet: link.ethernet,
                     kind: link.kind.clone(),
@@ -225,9 +253,16 @@ impl Table {
         // A route over a device that is not there was overtaken by events: the lookup after them will tell.
         let Some(device) = next.devices.get(&path.ifindex) else { return Hop::Stack(StackReason::NoRoute) };
         next.via.insert(address, device.name.clone());
+        if let Some(source) = path.source {
+            next.sources.insert(address, source);
+        }
+        if path.gateway.is_some() {
+            next.routed.insert(address);
+        }
         let frame = device.ethernet.and_then(|source| {
             let destination = self.neighbours.get(&self.key_of(address, lookup)?)?.neighbour?.usable()?;
-            Some(Frame { ifindex: path.ifindex, source, destination, mtu: path.mtu.unwrap_or(device.mtu) })
+            let mtu = path.mtu.unwrap_or(device.mtu);
+            Some(Frame { ifindex: device.link, tags: device.tags, source, destination, mtu })
         });
         if let Some(frame) = frame {
             next.frames.insert(address, frame);
@@ -237,7 +272,9 @@ impl Table {
                 Hop::Stack(StackReason::CannotTransmit { device: device.name.clone() })
             }
             None => Hop::Stack(StackReason::Unresolved),
-            Some(Frame { ifindex, source, destination, mtu }) => Hop::Device { ifindex, source, destination, mtu },
+            Some(Frame { ifindex, tags, source, destination, mtu }) => {
+                Hop::Device { ifindex, tags, source, destination, mtu }
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ fn link(ifindex: u32, kind: Option<&str>) -> Link {
         kind: kind.map(str::to_owned),
         flags: 0x1_0041,
         lower: None,
+        tag: None,
         controller: None,
         elsewhere: false,
         xdp: None,
@@ -29,7 +30,7 @@ fn link(ifindex: u32, kind: Option<&str>) -> Link {
 }
 
 fn path(ifindex: u32, gateway: Option<&str>) -> Option<Lookup> {
-    Some(Lookup::Path(Path { ifindex, gateway: gateway.map(ip), mtu: None, encapsulates: false }))
+    Some(Lookup::Path(Path { ifindex, gateway: gateway.map(ip), mtu: None, source: None, encapsulates: false }))
 }
 
 /// One device that can transmit, one address on its link, looked up.
@@ -71,7 +72,7 @@ fn the_neighbours_life() {
     assert_eq!(table.due(start), [key]);
     assert!(table.due(start + USE_INTERVAL / 2).is_empty(), "asked already");
 
-    let device = Hop::Device { ifindex: 3, source: OWN, destination: PEER, mtu: 1500 };
+    let device = Hop::Device { ifindex: 3, tags: Tags::NONE, source: OWN, destination: PEER, mtu: 1500 };
     assert!(table.set_neighbour(key, state(REACHABLE)));
     assert!(!table.set_neighbour(key, state(REACHABLE)), "nothing new");
     assert_eq!(table.next_hops().hops[&address], device);
@@ -150,7 +151,7 @@ fn a_device_without_ethernet_has_no_neighbours() {
 #[test]
 fn a_route_that_encapsulates_is_the_stacks() {
     let mut table = table("10.0.0.2");
-    let lookup = Path { ifindex: 3, gateway: None, mtu: None, encapsulates: true };
+    let lookup = Path { ifindex: 3, gateway: None, mtu: None, source: None, encapsulates: true };
     table.set_route(ip("10.0.0.2"), Some(Lookup::Path(lookup)));
     assert!(table.unknown_neighbours().is_empty());
     let next = table.next_hops();
@@ -161,7 +162,7 @@ fn a_route_that_encapsulates_is_the_stacks() {
 #[test]
 fn the_routes_mtu_goes_before_the_devices() {
     let mut table = table("10.0.0.2");
-    let lookup = Path { ifindex: 3, gateway: None, mtu: Some(1400), encapsulates: false };
+    let lookup = Path { ifindex: 3, gateway: None, mtu: Some(1400), source: None, encapsulates: false };
     table.set_route(ip("10.0.0.2"), Some(Lookup::Path(lookup)));
     table.set_neighbour(Key { ifindex: 3, address: ip("10.0.0.2") }, state(REACHABLE));
     assert!(matches!(table.next_hops().hops[&ip("10.0.0.2")], Hop::Device { mtu: 1400, .. }));
@@ -191,4 +192,60 @@ fn events_outdate_only_what_they_can_change() {
     assert!(table.remove_link(3));
     assert_eq!(table.outdated(), [ip("10.0.0.2")]);
     assert_eq!(table.next_hops().hops[&ip("10.0.0.2")], Hop::Stack(StackReason::NoRoute));
+}
+
+/// A VLAN device on another one.
+fn vlan(ifindex: u32, lower: u32, id: u16) -> Link {
+    Link { mtu: 1400, lower: Some(lower), tag: Some(Tags::vlan(id).0[0]), ..link(ifindex, Some("vlan")) }
+}
+
+#[test]
+fn a_vlan_devices_frames_leave_from_the_device_below_with_its_tag() {
+    let address = ip("10.0.0.2");
+    let mut table = table("10.0.0.2");
+    table.set_links([link(3, Some("veth")), vlan(4, 3, 100), vlan(5, 4, 200), vlan(6, 5, 300)]);
+    let tags = |outer: u16, inner: u16| Tags([Tags::vlan(outer).0[0], Tags::vlan(inner).0[0]]);
+    for (ifindex, expected) in [(4, Tags::vlan(100)), (5, tags(100, 200))] {
+        table.set_route(address, path(ifindex, None));
+        table.unknown_neighbours();
+        table.set_neighbour(Key { ifindex, address }, state(REACHABLE));
+        let next = table.next_hops();
+        let device = Hop::Device { ifindex: 3, tags: expected, source: OWN, destination: PEER, mtu: 1400 };
+        assert_eq!(next.hops[&address], device);
+        assert_eq!((next.devices[&ifindex].link, next.devices[&ifindex].tags), (3, expected));
+        assert_eq!(next.via[&address], format!("dev{ifindex}"));
+    }
+    // More tags than a frame of ours has: the stack's.
+    table.set_route(address, path(6, None));
+    assert!(matches!(table.next_hops().hops[&address], Hop::Stack(StackReason::CannotTransmit { .. })));
+    // The device below is in another namespace: its index says nothing here.
+    table.set_links([link(3, Some("veth")), Link { elsewhere: true, ..vlan(4, 3, 100) }]);
+    assert!(!table.next_hops().devices[&4].can_transmit);
+    assert_eq!(table.next_hops().devices[&4].tags, Tags::NONE);
+}
+
+#[test]
+fn what_the_driver_below_can_do_counts_for_a_vlan_device() {
+    let mut table = table("10.0.0.2");
+    table.set_links([link(3, Some("veth")), vlan(4, 3, 100)]);
+    for (features, expected) in
+        [(0, (false, false)), (XDP_NDO_XMIT, (true, false)), (XDP_NDO_XMIT | XDP_NDO_XMIT_SG, (true, true))]
+    {
+        // The kernel says of VLAN devices that they can do nothing.
+        table.set_all_features(Some([(3, features), (4, 0)].into()));
+        let device = &table.next_hops().devices[&4];
+        assert_eq!((device.can_transmit, device.can_scatter), expected, "{features}");
+    }
+}
+
+#[test]
+fn where_packets_come_from_and_whether_a_router_is_between() {
+    let mut table = table("10.0.0.2");
+    table.follow(&[ip("10.0.0.2"), ip("192.0.2.1")].into());
+    let near = Path { ifindex: 3, gateway: None, mtu: None, source: Some(ip("10.0.0.9")), encapsulates: false };
+    table.set_route(ip("192.0.2.1"), Some(Lookup::Path(Path { gateway: Some(ip("10.0.0.1")), ..near.clone() })));
+    table.set_route(ip("10.0.0.2"), Some(Lookup::Path(near)));
+    let next = table.next_hops();
+    assert_eq!(next.routed, [ip("192.0.2.1")].into());
+    assert_eq!(next.sources, [(ip("10.0.0.2"), ip("10.0.0.9")), (ip("192.0.2.1"), ip("10.0.0.9"))].into());
 }

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
-use lb_common::abi::{Backend, Delivery, FLOW_LIMIT, MAX_LIMITS, Service, Slot, Table, VipKey};
+use lb_common::abi::{AddressFlags, Backend, ERROR_LIMIT, FLOW_LIMIT, MAX_LIMITS, Service, Slot, Table, VipKey};
 
+use super::held::NO_POOL;
 use super::{BackendState, LimitState, ReadSlots, ServiceState, SlotCount, State};
 use crate::address::show;
-use crate::dataplane::{Capacity, Dump, Op};
+use crate::dataplane::{Capacity, Dump, Op, is_there};
 use crate::vip::{Protocol, Vip};
 
 /// Books, and what to write first so that they are true.
@@ -28,7 +29,13 @@ pub fn adopt(capacity: Capacity, dump: &Dump, slots: ReadSlots<'_>) -> Result<Ad
     let mut repairs = Vec::new();
     state.endpoints.clone_from(&dump.endpoints);
     state.devices.clone_from(&dump.devices);
+    state.addresses.clone_from(&dump.addresses);
+    state.paths.clone_from(&dump.paths);
+    state.settings = dump.settings;
+    let own = dump.addresses.iter().filter(|(_, flags)| **flags & AddressFlags::SNAT != 0);
+    state.snat_sources.extend(own.map(|(address, _)| *address));
     state.flow_limit = dump.limits.get(&FLOW_LIMIT).copied();
+    state.error_limit = dump.limits.get(&ERROR_LIMIT).copied();
     let mut places = BTreeSet::new();
     for (&id, head) in &dump.services {
         let Some(vip) = vip(&head.vip) else {
@@ -61,6 +68,7 @@ pub fn adopt(capacity: Capacity, dump: &Dump, slots: ReadSlots<'_>) -> Result<Ad
     backends(dump, &mut state, &mut repairs);
     let torn = dump.backends.iter().filter(|(_, row)| row.version & 1 == 1).map(|(id, _)| *id).collect();
     tables(&mut state, &torn, slots, &mut repairs)?;
+    quic(dump, &mut state, &mut repairs);
     Ok(Adopted { state, repairs })
 }
 
@@ -94,7 +102,7 @@ fn check_table(state: &State, capacity: Capacity, vip: &Vip, head: &Service, pla
 fn limits(dump: &Dump, mut head: Service, state: &mut State) -> (Service, Vec<LimitState>) {
     let mut limits = Vec::new();
     let named = head.limits;
-    for id in named.iter().map_while(|word| word.checked_sub(1)).filter(|id| *id != FLOW_LIMIT) {
+    for id in named.iter().map_while(|word| word.checked_sub(1)).filter(|id| *id > ERROR_LIMIT) {
         if let Some(&limit) = dump.limits.get(&id) {
             state.limit_ids.hold(id);
             limits.push(LimitState { id, limit });
@@ -119,16 +127,41 @@ fn backends(dump: &Dump, state: &mut State, repairs: &mut Vec<Op>) {
         let listens = show(row.address, row.port.to_ne_bytes());
         let known = |service: &ServiceState| service.backends.contains_key(&listens);
         match service {
-            Some(service) if row.delivery != Delivery::NONE && listens.port() != 0 && !known(service) => {
+            Some(service)
+                if is_there(row) && (listens.port() != 0 || service.head.vip.port == 0) && !known(service) =>
+            {
                 // A row whose writer was stopped half-way is written again: no device is this one.
                 let torn = row.version & 1 == 1;
-                let row = Backend { version: 0, ifindex: if torn { u32::MAX } else { row.ifindex }, ..*row };
+                let mut row = Backend { version: 0, ifindex: if torn { u32::MAX } else { row.ifindex }, ..*row };
+                // A pool that somebody else has, or that is none: it is given another one, where it needs one.
+                if !state.pool_ids.claim(row.pool.into()) {
+                    row.pool = NO_POOL;
+                }
+                if row.pool != NO_POOL {
+                    state.snat_unswept.insert(id);
+                }
                 service.backends.insert(listens, BackendState { id, name: listens.to_string(), row });
                 state.backend_ids.hold(id);
                 // Nobody has looked yet whether remembered flows go to it.
                 state.unswept.insert(id);
             }
             _ => repairs.push(Op::RemoveBackend { id }),
+        }
+    }
+}
+
+/// Server ids of backends that are there.
+fn quic(dump: &Dump, state: &mut State, repairs: &mut Vec<Op>) {
+    let of = |service: &ServiceState| {
+        let id = service.id;
+        service.backends.values().map(move |backend| (backend.id, id)).collect::<Vec<_>>()
+    };
+    let services: BTreeMap<u32, u32> = state.services.values().flat_map(of).collect();
+    for (&key, &backend) in &dump.quic {
+        if services.get(&backend) == Some(&key.service) {
+            state.quic.insert(key, backend);
+        } else {
+            repairs.push(Op::RemoveQuicServer { key });
         }
     }
 }
@@ -158,19 +191,23 @@ fn tables(state: &mut State, torn: &BTreeSet<u32>, slots: ReadSlots<'_>, repairs
         service.slots = SlotCount::of(&read);
     }
     // Half of a row that nobody is sent to may be half of another's.
-    let mut gone = Vec::new();
+    let mut gone: Vec<BackendState> = Vec::new();
     for service in state.services.values_mut() {
         let slots = &service.slots;
         service.backends.retain(|_, backend| {
             let stays = !torn.contains(&backend.id) || slots.contains_key(&backend.id);
             if !stays {
-                gone.push(backend.id);
+                gone.push(backend.clone());
             }
             stays
         });
     }
-    for id in gone {
+    for backend in gone {
+        let id = backend.id;
         state.backend_ids.free(id);
+        if let Some(pool) = backend.pool() {
+            state.pool_ids.free(pool.into());
+        }
         repairs.push(Op::RemoveBackend { id });
     }
     for place in held {

@@ -33,10 +33,26 @@ impl Ids {
         Some(id)
     }
 
+    /// How many are free.
+    pub(super) fn free_count(&self) -> usize {
+        (self.capacity.saturating_sub(self.first) as usize).saturating_sub(self.used.len())
+    }
+
     /// Notes that an id is in use.
     pub(super) fn hold(&mut self, id: u32) {
-        self.used.insert(id);
+        if !self.used.insert(id) {
+            return;
+        }
         self.next = if id + 1 >= self.capacity { self.first } else { id + 1 };
+    }
+
+    /// Notes that an id is in use, and says whether it is one, and was free.
+    pub(super) fn claim(&mut self, id: u32) -> bool {
+        let free = (self.first..self.capacity).contains(&id) && !self.used.contains(&id);
+        if free {
+            self.hold(id);
+        }
+        free
     }
 
     /// Gives an id back.
@@ -55,5 +71,8 @@ mod tests {
         assert_eq!(ids.take(), Some(0));
         ids.free(0);
         assert_eq!([ids.take(), ids.take(), ids.take(), ids.take()], [Some(1), Some(2), Some(0), None]);
+        ids.free(1);
+        ids.hold(2);
+        assert_eq!((ids.free_count(), ids.take()), (1, Some(1)));
     }
 }

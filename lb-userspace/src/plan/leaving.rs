@@ -18,7 +18,7 @@ impl Leaving {
         let mut leaving = Self { backends: BTreeSet::new(), services: BTreeSet::new() };
         for (vip, service) in &state.services {
             let wanted = desired.services.get(vip);
-            let needed = |id: &u32| service.slots.contains_key(id) || state.unswept.contains(id);
+            let needed = |id: &u32| service.slots.contains_key(id) || state.has_flows(*id);
             let goes = |(listens, backend): &(&SocketAddr, &BackendState)| {
                 let listed = wanted.and_then(|wanted| wanted.backends.get(*listens));
                 listed.is_none_or(|listed| listed.lingers) && !needed(&backend.id)

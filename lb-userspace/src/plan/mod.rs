@@ -9,6 +9,9 @@
 
 mod adopt;
 mod aim;
+mod around;
+mod finding;
+mod held;
 mod ids;
 mod leaving;
 mod preview;
@@ -17,23 +20,27 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use lb_common::abi::{Backend, Endpoint, FLOW_LIMIT, MAX_LIMITS, Service, ServiceFlags, Slot, Table, VipKey};
+use lb_common::abi::{Backend, ERROR_LIMIT, FLOW_LIMIT, MAX_LIMITS, QuicKey, Service, Slot, Table, VipKey};
 
 pub use adopt::{Adopted, adopt};
+pub use held::{BackendState, LimitState, ServiceState, SlotCount};
 pub use preview::{Preview, PreviewedBackend, PreviewedService, of_steps, preview, weight_of};
 pub use retarget::{begins, retarget};
-pub use state::{BackendState, LimitState, ServiceState, SlotCount, State, Step};
+pub use state::{State, Step};
 
-use crate::address::{key, vip_key};
+use crate::address::vip_key;
+use crate::config::Forward;
 use crate::dataplane::Op;
-use crate::desired::{Desired, DesiredService, Way};
+use crate::desired::{Desired, DesiredBackend, DesiredService};
 use crate::vip::Vip;
 use aim::Aim;
+use finding::Finding;
+use held::NO_POOL;
 use leaving::Leaving;
 use state::Entry;
 
@@ -46,30 +53,44 @@ pub type ReadSlots<'a> = &'a dyn Fn(Table) -> Result<Vec<Slot>>;
 /// When a map is too small for what is desired, or a table cannot be read. Nothing has been changed then.
 pub fn plan(desired: &Desired, state: &State, slots: ReadSlots<'_>) -> Result<Vec<Step>> {
     let leaving = Leaving::of(desired, state);
-    let mut planner = Planner { after: state.clone(), steps: Vec::new(), slots };
+    let mut planner = Planner { after: state.clone(), steps: Vec::new(), slots, changing: BTreeMap::new() };
+    let addresses = planner.addresses_of(desired, &leaving);
     planner.devices(&desired.devices);
+    planner.addresses(&addresses, true);
+    planner.settings(desired);
     if let Some(limit) = desired.flow_limit.filter(|limit| state.flow_limit != Some(*limit)) {
         planner.step(Op::PutLimit { id: FLOW_LIMIT, limit }, Entry::FlowLimit(limit));
+    }
+    if let Some(limit) = desired.error_limit.filter(|limit| state.error_limit != Some(*limit)) {
+        planner.step(Op::PutLimit { id: ERROR_LIMIT, limit }, Entry::ErrorLimit(limit));
     }
     for (vip, service) in &desired.services {
         if !leaving.services.contains(vip) {
             planner.backends(vip, service, &leaving)?;
         }
     }
-    let endpoints = planner.endpoints(&leaving);
-    let sharing = sharing(&endpoints);
-    // A service remembers its replies from before one asks for them until no packet goes to a shared backend.
-    planner.remember_replies(&sharing, true);
-    planner.put_endpoints(&endpoints);
+    let servers = planner.quic_servers_of(desired, &leaving);
+    planner.put_quic_servers(&servers);
+    // A service remembers its replies from before one asks for them until no packet goes to a shared backend; flows of
+    // snat, and where replies come from, are known before there are such.
+    let finding = planner.finding(&leaving);
+    planner.flags(&finding, true);
+    planner.put_endpoints(&finding);
+    planner.change_forwarding();
     for (vip, service) in &desired.services {
         if !leaving.services.contains(vip) {
             planner.limits(vip, service)?;
             planner.table(vip, service)?;
+            planner.quic_ids(vip, service);
             planner.publish(vip);
         }
     }
-    planner.remember_replies(&sharing, false);
-    planner.remove(&leaving, &endpoints);
+    let finding = planner.finding(&leaving);
+    planner.put_endpoints(&finding);
+    planner.flags(&finding, false);
+    planner.remove(&leaving, &finding, &servers);
+    planner.addresses(&addresses, false);
+    planner.forget_paths();
     Ok(planner.steps)
 }
 
@@ -89,12 +110,8 @@ struct Planner<'a> {
     after: State,
     steps: Vec<Step>,
     slots: ReadSlots<'a>,
-}
-
-/// A backend's endpoint, and every service it serves.
-struct Shared {
-    endpoint: Endpoint,
-    services: BTreeSet<Vip>,
+    /// Rows of backends that packets find, and will be forwarded to in another way.
+    changing: BTreeMap<(Vip, SocketAddr), Backend>,
 }
 
 impl Planner<'_> {
@@ -102,19 +119,6 @@ impl Planner<'_> {
         let step = Step { op, entry };
         self.after.record(&step);
         self.steps.push(step);
-    }
-
-    fn devices(&mut self, desired: &BTreeMap<u32, u32>) {
-        for (&ifindex, &flags) in desired {
-            if self.after.devices.get(&ifindex) != Some(&flags) {
-                self.step(Op::PutDevice { ifindex, flags }, Entry::Device(ifindex, Some(flags)));
-            }
-        }
-        let gone: Vec<u32> =
-            self.after.devices.keys().filter(|ifindex| !desired.contains_key(ifindex)).copied().collect();
-        for ifindex in gone {
-            self.step(Op::RemoveDevice { ifindex }, Entry::Device(ifindex, None));
-        }
     }
 
     /// The service's head, and its backends' rows.
@@ -127,7 +131,9 @@ impl Planner<'_> {
             if leaving.backends.contains(&(*vip, *listens)) {
                 continue;
             }
-            let row = row(*listens, service.id, &backend.way);
+            let pool = self.pool(service.backends.get(listens), backend.forward)?;
+            let row = row(*listens, service.id, backend, pool);
+            self.path(&row);
             let (id, op, row) = match service.backends.get(listens) {
                 None => {
                     let id = self.after.backend_ids.take().context(
@@ -140,6 +146,10 @@ impl Planner<'_> {
                     // The weight follows the table.
                     let row = Backend { weight: known.row.weight, ..row };
                     if known.row == row {
+                        continue;
+                    }
+                    if known.row.forward != row.forward {
+                        self.changing.insert((*vip, *listens), row);
                         continue;
                     }
                     (known.id, Op::MoveBackend { id: known.id, backend: row }, row)
@@ -155,7 +165,7 @@ impl Planner<'_> {
             "the map of services is full of those that serve and those whose last connections go on; raise \
              `max_services` under [weir] and start anew",
         )?;
-        let head = Service { vip: vip_key(vip), seed: desired.seed, ..Service::default() };
+        let head = Service { vip: vip_key(vip), seed: desired.seed, quic: desired.quic, ..Service::default() };
         let (limits, head) = self.make_limits(desired, &[], head)?;
         let state = ServiceState {
             name: desired.name.clone(),
@@ -207,46 +217,35 @@ impl Planner<'_> {
         Ok((limits, head))
     }
 
-    /// Where backends listen, and whom they serve. The endpoint of several services stays with the one it was known
-    /// for, or else goes to the first.
-    fn endpoints(&self, leaving: &Leaving) -> BTreeMap<VipKey, Shared> {
-        let mut endpoints: BTreeMap<VipKey, Shared> = BTreeMap::new();
-        for (vip, service) in &self.after.services {
-            for (at, backend) in &service.backends {
-                if leaving.backends.contains(&(*vip, *at)) {
-                    continue;
-                }
-                let listens = key(at.ip(), at.port(), vip.protocol);
-                let endpoint = Endpoint { service: service.id, backend: backend.id };
-                let stays = self.after.endpoints.get(&listens) == Some(&endpoint);
-                let shared = endpoints.entry(listens).or_insert_with(|| Shared { endpoint, services: BTreeSet::new() });
-                shared.services.insert(*vip);
-                if stays {
-                    shared.endpoint = endpoint;
-                }
+    /// The ports of a backend: those that it has, or, when it needs some, those of nobody.
+    fn pool(&mut self, known: Option<&BackendState>, forward: Forward) -> Result<u16> {
+        if let Some(pool) = known.and_then(BackendState::pool) {
+            return Ok(pool);
+        }
+        if forward != Forward::Snat {
+            return Ok(NO_POOL);
+        }
+        let pool = self.after.pool_ids.take().context(
+            "the ports of snat are all given to backends that serve and those that drain; raise `max_snat_backends` under \
+             [weir] and start anew",
+        )?;
+        u16::try_from(pool).context("more pools of ports than a row can name")
+    }
+
+    /// Has packets forwarded in another way to backends that they find. Connections that were forwarded in the one way
+    /// are not understood in the other, but for those of snat, which go on by what is remembered of them.
+    fn change_forwarding(&mut self) {
+        for ((vip, listens), row) in std::mem::take(&mut self.changing) {
+            let known = self.after.services.get(&vip).and_then(|service| service.backends.get(&listens)).cloned();
+            if let Some(known) = known {
+                let op = Op::MoveBackend { id: known.id, backend: row };
+                self.step(op, Entry::Backend(vip, listens, BackendState { row, ..known }));
             }
         }
-        endpoints
     }
 
-    /// Has the services that share backends remember their flows; or, with `on` false, the others not.
-    fn remember_replies(&mut self, sharing: &BTreeSet<Vip>, on: bool) {
-        let flags = if on { ServiceFlags::REMEMBER_REPLIES } else { 0 };
-        let changed: Vec<(Vip, u32)> = self
-            .after
-            .services
-            .iter()
-            .filter(|(vip, service)| sharing.contains(vip) == on && service.head.flags != flags)
-            .map(|(vip, service)| (*vip, service.id))
-            .collect();
-        for (vip, service) in changed {
-            self.step(Op::SetFlags { service, flags }, Entry::Flags(vip, flags));
-        }
-    }
-
-    fn put_endpoints(&mut self, endpoints: &BTreeMap<VipKey, Shared>) {
-        for (&listens, shared) in endpoints {
-            let endpoint = shared.endpoint;
+    fn put_endpoints(&mut self, finding: &Finding) {
+        for (&listens, &endpoint) in &finding.endpoints {
             if self.after.endpoints.get(&listens) != Some(&endpoint) {
                 self.step(Op::PutEndpoint { listens, endpoint }, Entry::Endpoint(listens, Some(endpoint)));
             }
@@ -305,16 +304,21 @@ impl Planner<'_> {
     }
 
     /// What nobody needs any more: first what finds it, then itself.
-    fn remove(&mut self, leaving: &Leaving, endpoints: &BTreeMap<VipKey, Shared>) {
+    fn remove(&mut self, leaving: &Leaving, finding: &Finding, servers: &BTreeMap<QuicKey, u32>) {
         for vip in &leaving.services {
             if self.after.services.get(vip).is_some_and(|service| service.published) {
                 self.step(Op::RemoveVip { vip: vip_key(vip) }, Entry::Published(*vip, false));
             }
         }
         let forgotten: Vec<VipKey> =
-            self.after.endpoints.keys().filter(|listens| !endpoints.contains_key(listens)).copied().collect();
+            self.after.endpoints.keys().filter(|listens| !finding.endpoints.contains_key(listens)).copied().collect();
         for listens in forgotten {
             self.step(Op::RemoveEndpoint { listens }, Entry::Endpoint(listens, None));
+        }
+        let forgotten: Vec<QuicKey> =
+            self.after.quic.iter().filter(|(key, id)| servers.get(key) != Some(id)).map(|(key, _)| *key).collect();
+        for key in forgotten {
+            self.step(Op::RemoveQuicServer { key }, Entry::QuicServer(key, None));
         }
         for (vip, listens) in &leaving.backends {
             let known = self.after.services.get(vip).and_then(|service| service.backends.get(listens));
@@ -330,14 +334,9 @@ impl Planner<'_> {
     }
 }
 
-/// The services that have a backend in common with another one.
-fn sharing(endpoints: &BTreeMap<VipKey, Shared>) -> BTreeSet<Vip> {
-    let shared = endpoints.values().filter(|shared| shared.services.len() > 1);
-    shared.flat_map(|shared| shared.services.iter().copied()).collect()
-}
-
 /// A backend's row.
-fn row(listens: SocketAddr, service: u32, way: &Way) -> Backend {
+fn row(listens: SocketAddr, service: u32, backend: &DesiredBackend, pool: u16) -> Backend {
+    let way = &backend.way;
     Backend {
         address: listens.ip().into(),
         port: u16::from_ne_bytes(listens.port().to_be_bytes()),
@@ -349,6 +348,9 @@ fn row(listens: SocketAddr, service: u32, way: &Way) -> Backend {
         service,
         version: 0,
         weight: 0,
-        pad: [0; 2],
+        tags: way.tags,
+        pool,
+        forward: backend.forward.number(),
+        pad: 0,
     }
 }

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use lb_common::abi::{Backend, Endpoint, FLOW_LIMIT, Limit, MAX_LIMITS, Service, Slot, Table, VipKey};
+use lb_common::Address;
+use lb_common::abi::{Device, ERROR_LIMIT, Endpoint, Limit, MAX_LIMITS, QuicIds, QuicKey, Settings, Table, VipKey};
 
+use super::held::{BackendState, LimitState, ServiceState, SlotCount};
 use super::ids::Ids;
 use crate::dataplane::{Capacity, Op};
 use crate::desired::Desired;
@@ -18,91 +20,36 @@ pub struct State {
     pub services: BTreeMap<Vip, ServiceState>,
     /// Where backends listen.
     pub endpoints: BTreeMap<VipKey, Endpoint>,
-    /// `DeviceFlags` by device index.
-    pub devices: BTreeMap<u32, u32>,
+    /// By index.
+    pub devices: BTreeMap<u32, Device>,
+    /// `AddressFlags` of addresses that are known whatever the port.
+    pub addresses: BTreeMap<Address, u32>,
+    /// What holds for all services.
+    pub settings: Settings,
+    /// Far ends of tunnels whose path MTU may be learnt.
+    pub paths: BTreeSet<Address>,
+    /// Backends, by id, that connection ids lead to.
+    pub quic: BTreeMap<QuicKey, u32>,
     /// What new entries of the flow table are held to.
     pub flow_limit: Option<Limit>,
+    /// What ICMP errors are held to.
+    pub error_limit: Option<Limit>,
     /// Backends, by id, that remembered flows may go to though no slot names them: all that slots have named since the
     /// flow table was last read whole, and those that had flows then.
     pub unswept: BTreeSet<u32>,
+    /// Backends, by id, that flows of snat may go to though no slot names them: as [`Self::unswept`], by the table of those.
+    pub snat_unswept: BTreeSet<u32>,
+    /// Addresses that such flows may still leave from, whether they are configured or not.
+    pub snat_sources: BTreeSet<Address>,
     /// Slots that began to hand over and were not timed yet, by service.
     pub begun: BTreeMap<Vip, BTreeSet<u32>>,
     pub(super) service_ids: Ids,
     pub(super) backend_ids: Ids,
     pub(super) limit_ids: Ids,
     pub(super) table_ids: Ids,
+    pub(super) pool_ids: Ids,
     pub(super) table_size: u32,
-}
-
-/// A service in the data plane.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ServiceState {
-    /// Its name.
-    pub name: String,
-    /// Its id.
-    pub id: u32,
-    /// Its head.
-    pub head: Service,
-    /// Its limits, in the order in which packets meet them.
-    pub limits: Vec<LimitState>,
-    /// Its backends. The weight in a row is the one that the table was built with.
-    pub backends: BTreeMap<SocketAddr, BackendState>,
-    /// How many slots name each backend, by id.
-    pub slots: BTreeMap<u32, SlotCount>,
-    /// Whether packets find it.
-    pub published: bool,
-}
-
-impl ServiceState {
-    /// How many of its slots hand over.
-    pub fn moving(&self) -> u32 {
-        self.slots.values().map(|count| count.old).sum()
-    }
-}
-
-/// A limit in the data plane.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LimitState {
-    /// Its id.
-    pub id: u32,
-    /// What the map holds.
-    pub limit: Limit,
-}
-
-/// How many slots name a backend.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SlotCount {
-    /// As the one that takes new flows.
-    pub current: u32,
-    /// As the one that they hand over from.
-    pub old: u32,
-}
-
-impl SlotCount {
-    /// The counts of all backends that slots name.
-    pub fn of(slots: &[Slot]) -> BTreeMap<u32, Self> {
-        let mut counts: BTreeMap<u32, Self> = BTreeMap::new();
-        for slot in slots {
-            if slot.current() != Slot::NOBODY {
-                counts.entry(slot.current()).or_default().current += 1;
-            }
-            if let Some(old) = slot.old() {
-                counts.entry(old).or_default().old += 1;
-            }
-        }
-        counts
-    }
-}
-
-/// A backend in the data plane.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BackendState {
-    /// Its id.
-    pub id: u32,
-    /// What the registry calls it.
-    pub name: String,
-    /// What the map holds.
-    pub row: Backend,
+    stride: u32,
 }
 
 /// An operation, and what its success means for the books.
@@ -135,33 +82,69 @@ pub(super) enum Entry {
     Limits(Vip, [u32; MAX_LIMITS], Vec<LimitState>),
     /// New entries of the flow table are held to this.
     FlowLimit(Limit),
+    /// ICMP errors are held to this.
+    ErrorLimit(Limit),
+    /// The service routes these connection ids.
+    QuicIds(Vip, QuicIds),
+    /// A server id leads to this backend, or to none.
+    QuicServer(QuicKey, Option<u32>),
+    /// What is known of an address, or that nothing is.
+    Address(Address, Option<u32>),
+    /// What holds for all services.
+    Settings(Settings),
+    /// The path MTU to there may be learnt, or not.
+    Path(Address, bool),
     /// The service has other flags.
     Flags(Vip, u32),
     /// Packets find the service, or do not.
     Published(Vip, bool),
     /// Replies from here are recognised, or are not.
     Endpoint(VipKey, Option<Endpoint>),
-    /// The device has these flags, or is gone.
-    Device(u32, Option<u32>),
+    /// The device is like this, or is gone.
+    Device(u32, Option<Device>),
 }
 
 impl State {
     /// An empty data plane of this size.
-    pub const fn new(capacity: Capacity) -> Self {
+    pub fn new(capacity: Capacity) -> Self {
         Self {
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             devices: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            settings: Settings::default(),
+            paths: BTreeSet::new(),
+            quic: BTreeMap::new(),
             flow_limit: None,
+            error_limit: None,
             unswept: BTreeSet::new(),
+            snat_unswept: BTreeSet::new(),
+            snat_sources: BTreeSet::new(),
             begun: BTreeMap::new(),
             service_ids: Ids::new(capacity.services),
             backend_ids: Ids::new(capacity.backends),
-            // The first one is not for services.
-            limit_ids: Ids::from(FLOW_LIMIT + 1, capacity.limits),
+            // The first two are not for services.
+            limit_ids: Ids::from(ERROR_LIMIT + 1, capacity.limits),
             table_ids: Ids::new(capacity.tables),
+            pool_ids: Ids::new(capacity.snat_pools.min(super::held::NO_POOL.into())),
             table_size: capacity.table_size,
+            stride: capacity.snat_stride,
         }
+    }
+
+    /// Whether flows that are remembered may go to a backend.
+    pub fn has_flows(&self, backend: u32) -> bool {
+        self.unswept.contains(&backend) || self.snat_unswept.contains(&backend)
+    }
+
+    /// For how many addresses every pool of ports has room.
+    pub const fn stride(&self) -> u32 {
+        self.stride
+    }
+
+    /// How many pools of ports nobody has.
+    pub fn free_pools(&self) -> usize {
+        self.pool_ids.free_count()
     }
 
     /// Where the table with this id lies, when it has `len` slots.
@@ -212,12 +195,19 @@ impl State {
             }
             Entry::Backend(vip, key, backend) => {
                 self.backend_ids.hold(backend.id);
+                if let Some(pool) = backend.pool() {
+                    self.pool_ids.hold(pool.into());
+                }
                 self.of(&vip, |service| service.backends.insert(key, backend));
             }
             Entry::NoBackend(vip, key) => {
                 if let Some(Some(backend)) = self.of(&vip, |service| service.backends.remove(&key)) {
                     self.backend_ids.free(backend.id);
+                    if let Some(pool) = backend.pool() {
+                        self.pool_ids.free(pool.into());
+                    }
                     self.unswept.remove(&backend.id);
+                    self.snat_unswept.remove(&backend.id);
                 }
             }
             Entry::Table { vip, table, slots, begun } => {
@@ -252,24 +242,33 @@ impl State {
                 }
             }
             Entry::FlowLimit(limit) => self.flow_limit = Some(limit),
+            Entry::ErrorLimit(limit) => self.error_limit = Some(limit),
+            Entry::QuicIds(vip, quic) => {
+                self.of(&vip, |service| service.head.quic = quic);
+            }
+            Entry::QuicServer(key, backend) => put(&mut self.quic, key, backend),
+            Entry::Address(address, flags) => put(&mut self.addresses, address, flags),
+            Entry::Settings(settings) => {
+                // Flows go on from addresses that are taken away.
+                let Settings { snat_v4, snat_v6, .. } = self.settings;
+                let before = snat_v4.into_iter().chain(snat_v6).filter(|own| *own != Address::default());
+                self.snat_sources.extend(before);
+                self.settings = settings;
+            }
+            Entry::Path(address, true) => {
+                self.paths.insert(address);
+            }
+            Entry::Path(address, false) => {
+                self.paths.remove(&address);
+            }
             Entry::Flags(vip, flags) => {
                 self.of(&vip, |service| service.head.flags = flags);
             }
             Entry::Published(vip, published) => {
                 self.of(&vip, |service| service.published = published);
             }
-            Entry::Endpoint(listens, Some(endpoint)) => {
-                self.endpoints.insert(listens, endpoint);
-            }
-            Entry::Endpoint(listens, None) => {
-                self.endpoints.remove(&listens);
-            }
-            Entry::Device(ifindex, Some(flags)) => {
-                self.devices.insert(ifindex, flags);
-            }
-            Entry::Device(ifindex, None) => {
-                self.devices.remove(&ifindex);
-            }
+            Entry::Endpoint(listens, endpoint) => put(&mut self.endpoints, listens, endpoint),
+            Entry::Device(ifindex, device) => put(&mut self.devices, ifindex, device),
         }
     }
 
@@ -277,10 +276,20 @@ impl State {
     fn named(&mut self, vip: &Vip) {
         if let Some(service) = self.services.get(vip) {
             self.unswept.extend(service.slots.keys());
+            let pooled = service.backends.values().filter(|backend| backend.pool().is_some());
+            self.snat_unswept.extend(pooled.map(|backend| backend.id));
         }
     }
 
     fn of<T>(&mut self, vip: &Vip, change: impl FnOnce(&mut ServiceState) -> T) -> Option<T> {
         self.services.get_mut(vip).map(change)
     }
+}
+
+/// Notes what is known of a key, or that nothing is.
+fn put<K: Ord, V>(entries: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => entries.insert(key, value),
+        None => entries.remove(&key),
+    };
 }

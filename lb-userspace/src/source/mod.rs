@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::config::Registry;
+use crate::config::{Forward, Registry};
+use crate::server_id::ServerId;
 
 mod backoff;
 pub mod consul;
@@ -54,12 +55,16 @@ pub struct Endpoint {
     pub id: String,
     /// Where it listens. Never an IPv4-mapped IPv6 address.
     pub address: IpAddr,
-    /// The port it listens on, never 0.
+    /// The port it listens on; 0 when it listens on whatever port packets are for.
     pub port: u16,
     /// Its share of new flows, relative to the service's other endpoints; 0 takes no new flows.
     pub weight: u16,
     /// The failure domain it is in, when the registry knows.
     pub zone: Option<String>,
+    /// How packets reach it, when it is another way than its service's.
+    pub forward: Option<Forward>,
+    /// The server id in the QUIC connection ids that it gives out.
+    pub server_id: Option<ServerId>,
 }
 
 /// Everything a registry said at one moment: its services by name, and the endpoints of each.

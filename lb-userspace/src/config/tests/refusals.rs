@@ -7,21 +7,32 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "port = 80",
         "prot = 80",
-        "F:18: service.web.port: found nothing, expected an integer from 1 to 65535\nF:21: service.web.prot: found an unknown key, expected port (did you mean that?)",
+        "F:18: service.web.port: found nothing, expected an integer from 0 to 65535, where 0 is every port\nF:21: service.web.prot: found an unknown key, expected port (did you mean that?)",
     ),
-    ("port = 80", "port = 70000", "F:21: service.web.port: found 70000, expected an integer from 1 to 65535"),
-    ("port = 80", "port = 0", "F:21: service.web.port: found 0, expected an integer from 1 to 65535"),
-    ("port = 80", "port = -1", "F:21: service.web.port: found -1, expected an integer from 1 to 65535"),
+    (
+        "port = 80",
+        "port = 70000",
+        "F:21: service.web.port: found 70000, expected an integer from 0 to 65535, where 0 is every port",
+    ),
+    (
+        "port = 80",
+        "port = -1",
+        "F:21: service.web.port: found -1, expected an integer from 0 to 65535, where 0 is every port",
+    ),
     (
         "port = 80",
         "port = \"80\"",
-        "F:21: service.web.port: found the string \"80\", expected an integer from 1 to 65535",
+        "F:21: service.web.port: found the string \"80\", expected an integer from 0 to 65535, where 0 is every port",
     ),
-    ("port = 80", "port = 80.0", "F:21: service.web.port: found the float 80.0, expected an integer from 1 to 65535"),
+    (
+        "port = 80",
+        "port = 80.0",
+        "F:21: service.web.port: found the float 80.0, expected an integer from 0 to 65535, where 0 is every port",
+    ),
     (
         "port = 80",
         "port = 99999999999999999999999",
-        "F:21: service.web.port: found 99999999999999999999999, expected an integer from 1 to 65535",
+        "F:21: service.web.port: found 99999999999999999999999, expected an integer from 0 to 65535, where 0 is every port",
     ),
     (
         "vip = \"192.0.2.10\"",
@@ -58,8 +69,16 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "vip = \"fe80::1\"",
         "F:20: service.web.vip: found fe80::1, a link-local address, expected an IPv4 or IPv6 address that clients can reach",
     ),
-    ("protocol = \"tcp\"", "protocol = \"tpc\"", "F:22: service.web.protocol: found \"tpc\", expected tcp or udp"),
-    ("protocol = \"tcp\"", "protocol = 6", "F:22: service.web.protocol: found the integer 6, expected tcp or udp"),
+    (
+        "protocol = \"tcp\"",
+        "protocol = \"tpc\"",
+        "F:22: service.web.protocol: found \"tpc\", expected tcp, udp or sctp",
+    ),
+    (
+        "protocol = \"tcp\"",
+        "protocol = 6",
+        "F:22: service.web.protocol: found the integer 6, expected tcp, udp or sctp",
+    ),
     (
         "registry = \"local\"",
         "registry = \"locla\"",
@@ -90,7 +109,11 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "registry_service = \"\"",
         "F:24: service.web.registry_service: found an empty string, expected a name of 1 to 255 bytes: what the registry calls the service",
     ),
-    ("forward = \"nat\"", "forward = \"dsr\"", "F:25: service.web.forward: found \"dsr\", expected nat"),
+    (
+        "forward = \"nat\"",
+        "forward = \"dsr\"",
+        "F:25: service.web.forward: found \"dsr\", expected nat, snat, l2, ipip or gue",
+    ),
     ("rate = 1000", "rate = 0", "F:26: service.web.limit.rate: found 0, expected an integer from 1 to 100000000"),
     (
         "rate = 1000",
@@ -162,7 +185,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "[[interface]]\nname = \"eth0\"\nmode = \"auto\"",
         "interfaces = []",
-        "F:1: interface: found nothing, expected at least one [[interface]], each with a name\nF:6: weir.interfaces: found an unknown key, expected socket, state, on_exit, tcp_idle, udp_idle, hash_seed, table_size, max_sources, max_services, max_backends or max_flows",
+        "F:1: interface: found nothing, expected at least one [[interface]], each with a name\nF:6: weir.interfaces: found an unknown key, expected socket, state, on_exit, tcp_idle, udp_idle, hash_seed, table_size, max_sources, max_services, max_backends, max_flows, snat_addresses, tunnel_sources, gue_port, echo, closed_ports, max_snat_flows, max_snat_backends or max_fragments",
     ),
     ("[weir]\n", "interface = []\n[weir]\n", "F:7: not TOML: found \"interface\": duplicate key"),
     (
@@ -247,7 +270,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "name = \"web\"\n",
         "name = \"a b\"\ncolour = 1\n",
-        "F:20: service.\"a b\".colour: found an unknown key, expected name, vip, port, protocol, registry, registry_service, registry_tags, forward, idle, slow_start or limit",
+        "F:20: service.\"a b\".colour: found an unknown key, expected name, vip, port, protocol, registry, registry_service, registry_tags, forward, quic, idle, slow_start or limit",
     ),
 ];
 

@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result};
 use aya::programs::links::FdLink;
 use aya::programs::tc::SchedClassifierLink;
-use aya::programs::xdp::{XdpLink, XdpMode};
-use aya::programs::{ProgramError, TcAttachType};
+use aya::programs::xdp::{XdpLink, XdpLinkId, XdpMode};
+use aya::programs::{ProgramError, TcAttachType, Xdp};
 
 use super::Object;
 use super::fdinfo;
@@ -35,7 +35,7 @@ impl Attached {
     }
 
     /// For a person.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Skb => "skb",
@@ -118,6 +118,13 @@ fn attach_egress(object: &mut Object, pins: &Pins, target: Target<'_>) -> Result
 fn attach_xdp(object: &mut Object, pins: &Pins, target: Target<'_>) -> Result<(Attached, PinnedProgram)> {
     let Target { ifindex, device, mode } = target;
     let xdp = object.xdp()?;
+    let (link, attached) = attach_in_mode(xdp, ifindex, device, mode)?;
+    let link = FdLink::try_from(xdp.take_link(link)?).context("the XDP program is attached without a link")?;
+    Ok((attached, pins.pin(LinkName { hook: Hook::Xdp(attached), ifindex }, link)?))
+}
+
+/// Attaches an XDP program as the mode has it, and says how that was.
+pub(crate) fn attach_in_mode(xdp: &mut Xdp, ifindex: u32, device: &str, mode: Mode) -> Result<(XdpLinkId, Attached)> {
     let (link, attached) = match mode {
         Mode::Native => (xdp.attach_to_if_index(ifindex, XdpMode::Driver), Attached::Native),
         Mode::Skb => (xdp.attach_to_if_index(ifindex, XdpMode::Skb), Attached::Skb),
@@ -137,14 +144,13 @@ fn attach_xdp(object: &mut Object, pins: &Pins, target: Target<'_>) -> Result<(A
         let advice = if is_busy(&error) {
             in_the_way(ifindex)
         } else if mode == Mode::Native {
-            "the driver does not take it; `mode = \"auto\"` falls back to skb mode".to_owned()
+            "the driver does not take it; mode \"auto\" falls back to skb mode".to_owned()
         } else {
             "`weir doctor` looks at what the device and the kernel can do".to_owned()
         };
         anyhow::anyhow!("attaching the XDP program to {device}: {}: {advice}", reason(&error))
     })?;
-    let link = FdLink::try_from(xdp.take_link(link)?).context("the XDP program is attached without a link")?;
-    Ok((attached, pins.pin(LinkName { hook: Hook::Xdp(attached), ifindex }, link)?))
+    Ok((link, attached))
 }
 
 fn replace_xdp(object: &mut Object, old: PinnedProgram) -> Result<PinnedProgram> {

@@ -1,6 +1,6 @@
 //! The programs on every configured device, as devices come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -10,6 +10,7 @@ use super::pins::{Pins, await_gone};
 use super::{Attached, Attachment, Object};
 use crate::api::types::InterfaceRow;
 use crate::config::Interface;
+use crate::netlink;
 use crate::nexthop::Device;
 
 /// How long to wait after a device could not be attached to: at first, and at most.
@@ -20,6 +21,8 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 #[derive(Debug)]
 pub struct Attachments {
     live: BTreeMap<String, (u32, Attachment)>,
+    /// What devices had received when the programs came to them, by index; not of those that an earlier run attached to.
+    received: BTreeMap<u32, u64>,
     failed: BTreeMap<String, Failed>,
     object: Object,
     interfaces: Vec<Interface>,
@@ -43,11 +46,12 @@ impl Attachments {
         interfaces: Vec<Interface>,
         live: BTreeMap<String, Attachment>,
         failed: BTreeMap<String, String>,
+        received: BTreeMap<u32, u64>,
         now: Instant,
     ) -> Self {
         let live = live.into_iter().map(|(name, attachment)| (name, (attachment.xdp.name.ifindex, attachment)));
         let failed = failed.into_iter().map(|(name, error)| (name, Failed::first(0, error, now)));
-        Self { live: live.collect(), failed: failed.collect(), object, interfaces, pins }
+        Self { live: live.collect(), received, failed: failed.collect(), object, interfaces, pins }
     }
 
     /// Keeps to another list of interfaces, once [`Self::follow`] is called.
@@ -70,6 +74,9 @@ impl Attachments {
                 Ok(attachment) => {
                     tracing::info!(device = %name, mode = attachment.attached.name(), "attached");
                     self.failed.remove(&name);
+                    if let Some(received) = received().remove(&ifindex) {
+                        self.received.insert(ifindex, received);
+                    }
                     self.live.insert(name, (ifindex, attachment));
                 }
                 Err(error) => self.fail(name, ifindex, format!("{error:#}"), now),
@@ -87,6 +94,8 @@ impl Attachments {
             .into_iter()
             .partition(|(name, (ifindex, attachment))| is_good(name, *ifindex, attachment));
         self.live = good;
+        let live: BTreeSet<u32> = self.live.values().map(|(ifindex, _)| *ifindex).collect();
+        self.received.retain(|ifindex, _| live.contains(ifindex));
         let mut links = Vec::new();
         for (name, (ifindex, attachment)) in other {
             tracing::info!(device = %name, ifindex, "the device is gone, or wanted otherwise: its programs go");
@@ -131,8 +140,15 @@ impl Attachments {
             (None, Some(_)) => "failed",
             (None, None) => "absent",
         };
+        let now = received();
+        let since = |name: &String| {
+            let (ifindex, _) = self.live.get(name)?;
+            // Drivers may count from zero again when a device is set up anew.
+            now.get(ifindex)?.checked_sub(*self.received.get(ifindex)?)
+        };
         let rows = self.interfaces.iter().map(|Interface { name, .. }| (name, mode(name)));
-        rows.map(|(name, mode)| InterfaceRow { name: name.clone(), mode: mode.to_owned() }).collect()
+        rows.map(|(name, mode)| InterfaceRow { name: name.clone(), mode: mode.to_owned(), received: since(name) })
+            .collect()
     }
 
     /// What keeps it from being attached everywhere.
@@ -154,6 +170,14 @@ impl Attachments {
         drop((self.live, self.object));
         self.pins.remove()
     }
+}
+
+/// What devices have received, by index; nothing when the kernel does not say.
+pub(super) fn received() -> BTreeMap<u32, u64> {
+    netlink::received::received().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the kernel does not say what devices have received");
+        BTreeMap::new()
+    })
 }
 
 impl Failed {

@@ -97,6 +97,28 @@ impl<T: Pod> Mapped<T> {
         Ok(())
     }
 
+    /// Clears bits of an element that is a word, which programs may set and clear at the same time.
+    pub(super) fn clear_bits(&mut self, index: u32, bits: u64) -> Result<()>
+    where
+        T: Into<u64>,
+    {
+        let at = self.at(index)?.cast::<u64>();
+        // SAFETY: inside of the mapping, an aligned word, and only ever reached through this value and by programs.
+        unsafe { AtomicU64::from_ptr(at) }.fetch_and(!bits, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// As [`Self::clear_bits`], but sets them.
+    pub(super) fn set_bits(&mut self, index: u32, bits: u64) -> Result<()>
+    where
+        T: Into<u64>,
+    {
+        let at = self.at(index)?.cast::<u64>();
+        // SAFETY: as above.
+        unsafe { AtomicU64::from_ptr(at) }.fetch_or(bits, Ordering::SeqCst);
+        Ok(())
+    }
+
     /// Nothing written after this is seen before what was written before it.
     pub(super) fn barrier(&self) {
         fence(Ordering::SeqCst);

@@ -18,20 +18,23 @@ use std::ops::AddAssign;
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
 use aya::maps::{Array, HashMap, IterableMap as _, MapData, PerCpuArray, PerCpuValues};
-use lb_common::Refusal;
 use lb_common::abi::{
-    Backend, BucketCell, Delivery, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, LimitScope, Order, OrderKey,
-    Service, Slot, SourceKey, Stamps, Table, Traffic, VipKey, map,
+    Backend, BucketCell, Device, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, LimitScope, Order, OrderKey,
+    PORT_WORDS, PathMtu, QuicIds, QuicKey, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps,
+    Table, Traffic, VipKey, map,
 };
+use lb_common::{Address, Refusal};
 
+pub(crate) use attach::attach_in_mode;
 pub use attach::{Attached, Attachment};
 pub use attachments::Attachments;
+pub(crate) use object::Undisturbed;
 pub use object::{Object, TOOLCHAIN};
 pub use pins::Pins;
 pub use takeover::TakeOver;
 pub use unresolved::Unresolved;
 
-use super::{Capacity, DataPlane, Dump, Op, present};
+use super::{Capacity, DataPlane, Dump, Op, Release, is_there, present};
 use mapped::Mapped;
 
 /// The maps of a loaded object. The programs live as long as their [`Object`], or their pins.
@@ -50,7 +53,16 @@ pub struct Kernel {
     endpoints: HashMap<MapData, VipKey, Endpoint>,
     limits: Array<MapData, Limit>,
     service_buckets: Array<MapData, BucketCell>,
-    devices: HashMap<MapData, u32, u32>,
+    devices: HashMap<MapData, u32, Device>,
+    addresses: HashMap<MapData, Address, u32>,
+    settings: Array<MapData, Settings>,
+    snats: HashMap<MapData, FlowKey, Snat>,
+    snat_replies: HashMap<MapData, SnatReplyKey, SnatReply>,
+    ports: Mapped<u64>,
+    /// For how many addresses a pool of ports has words.
+    stride: u32,
+    quic_servers: HashMap<MapData, QuicKey, u32>,
+    paths: HashMap<MapData, Address, PathMtu>,
     service_traffic: PerCpuArray<MapData, Traffic>,
     backend_traffic: PerCpuArray<MapData, Traffic>,
     limit_counts: PerCpuArray<MapData, LimitCount>,
@@ -81,6 +93,17 @@ impl Kernel {
             limits: object.map(map::LIMITS)?,
             service_buckets: object.map(map::SERVICE_BUCKETS)?,
             devices: object.map(map::DEVICES)?,
+            addresses: object.map(map::ADDRESSES)?,
+            settings: object.map(map::SETTINGS)?,
+            snats: object.map(map::SNATS)?,
+            snat_replies: object.map(map::SNAT_REPLIES)?,
+            ports: Mapped::new(
+                object.array_fd(map::PORTS)?,
+                capacity.snat_pools.saturating_mul(capacity.snat_stride).saturating_mul(PORT_WORDS),
+            )?,
+            stride: capacity.snat_stride,
+            quic_servers: object.map(map::QUIC_SERVERS)?,
+            paths: object.map(map::PATHS)?,
             service_traffic: object.map(map::SERVICE_TRAFFIC)?,
             backend_traffic: object.map(map::BACKEND_TRAFFIC)?,
             limit_counts: object.map(map::LIMIT_COUNTS)?,
@@ -96,6 +119,26 @@ impl Kernel {
         keys.iter().try_for_each(|key| gone(self.source_buckets.remove(key)))
     }
 
+    /// Adds what a service carried to what those carried that are gone, in the row behind the last service's, which no
+    /// program writes.
+    fn bury_traffic(&mut self, id: u32) -> Result<()> {
+        let row = self.services.len();
+        let carried = sum(&self.service_traffic, id)?;
+        if carried == Traffic::default() {
+            return Ok(());
+        }
+        // First to zero: of a write that fails half-way less is told than was carried, and not more.
+        zero(&mut self.service_traffic, id, self.cpus)?;
+        let mut total = sum(&self.service_traffic, row)?;
+        total += carried;
+        let mut values = vec![Traffic::default(); self.cpus];
+        if let Some(first) = values.first_mut() {
+            *first = total;
+        }
+        let values = PerCpuValues::try_from(values).context("one value for each CPU")?;
+        self.service_traffic.set(row, values, 0).context("adding up what services carried")
+    }
+
     /// Writes a backend's row, which programs may be reading at this moment: its version is odd until it is whole.
     fn write_backend(&mut self, id: u32, backend: Backend) -> Result<()> {
         const VERSION: usize = offset_of!(Backend, version);
@@ -106,6 +149,19 @@ impl Kernel {
         self.backends.write(id, Backend { version: version.wrapping_add(1), ..backend })?;
         self.backends.barrier();
         self.backends.store_u32(id, VERSION, version.wrapping_add(2))
+    }
+}
+
+/// `BPF_NOEXIST` (bpf.h): an update that changes nothing that is there.
+const BPF_NOEXIST: u64 = 1;
+
+/// An insertion that found something has already happened.
+fn there(result: Result<(), aya::maps::MapError>) -> Result<()> {
+    match result {
+        Err(aya::maps::MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Ok(())
+        }
+        other => Ok(other?),
     }
 }
 
@@ -189,13 +245,26 @@ impl DataPlane for Kernel {
             Op::SetFlags { service, flags } => {
                 self.services.store_u32(*service, offset_of!(Service, flags), *flags)?;
             }
-            Op::RemoveService { id } => self.services.write(*id, Service::default())?,
+            Op::RemoveService { id } => {
+                self.services.write(*id, Service::default())?;
+                self.bury_traffic(*id)?;
+            }
             Op::PutVip { vip, service } => self.vips.insert(vip, service, 0)?,
             Op::RemoveVip { vip } => gone(self.vips.remove(vip))?,
             Op::PutEndpoint { listens, endpoint } => self.endpoints.insert(listens, endpoint, 0)?,
             Op::RemoveEndpoint { listens } => gone(self.endpoints.remove(listens))?,
-            Op::PutDevice { ifindex, flags } => self.devices.insert(ifindex, flags, 0)?,
+            Op::PutDevice { ifindex, device } => self.devices.insert(ifindex, device, 0)?,
             Op::RemoveDevice { ifindex } => gone(self.devices.remove(ifindex))?,
+            Op::SetQuicIds { service, quic: QuicIds(word) } => {
+                self.services.store_u32(*service, offset_of!(Service, quic), *word)?;
+            }
+            Op::PutQuicServer { key, backend } => self.quic_servers.insert(key, backend, 0)?,
+            Op::RemoveQuicServer { key } => gone(self.quic_servers.remove(key))?,
+            Op::PutAddress { address, flags } => self.addresses.insert(address, flags, 0)?,
+            Op::RemoveAddress { address } => gone(self.addresses.remove(address))?,
+            Op::PutSettings { settings } => self.settings.set(0, **settings, 0)?,
+            Op::PutPath { address } => there(self.paths.insert(address, PathMtu::default(), BPF_NOEXIST))?,
+            Op::RemovePath { address } => gone(self.paths.remove(address))?,
         }
         Ok(())
     }
@@ -208,12 +277,17 @@ impl DataPlane for Kernel {
             vips: self.vips.iter().collect::<Result<_, _>>()?,
             services: present(services?.into_iter()),
             // A row that was taken back keeps its version.
-            backends: present(backends?.into_iter().map(|row| match row {
-                Backend { delivery: Delivery::NONE, version, .. } if version & 1 == 0 => Backend::default(),
-                row => row,
-            })),
+            backends: present(
+                backends?
+                    .into_iter()
+                    .map(|row| if is_there(&row) || row.version & 1 == 1 { row } else { Backend::default() }),
+            ),
             endpoints: self.endpoints.iter().collect::<Result<_, _>>()?,
             devices: self.devices.iter().collect::<Result<_, _>>()?,
+            addresses: self.addresses.iter().collect::<Result<_, _>>()?,
+            settings: self.settings.get(&0, 0)?,
+            paths: self.paths.keys().collect::<Result<_, _>>()?,
+            quic: self.quic_servers.iter().collect::<Result<_, _>>()?,
             limits: present(limits?.into_iter()),
             orders: self.orders.iter().collect::<Result<_, _>>()?,
         })
@@ -243,6 +317,38 @@ impl DataPlane for Kernel {
         Ok(forgotten)
     }
 
+    fn snats(&self) -> Result<Vec<(FlowKey, Snat)>> {
+        batch::entries(self.snats.map().fd()).context("reading the flows of snat")
+    }
+
+    fn snat_replies(&self) -> Result<Vec<(SnatReplyKey, SnatReply)>> {
+        batch::entries(self.snat_replies.map().fd()).context("reading what replies of snat are known by")
+    }
+
+    fn ports(&self) -> Result<Vec<u64>> {
+        (0..self.ports.len()).map(|index| self.ports.read(index)).collect()
+    }
+
+    fn release(&mut self, releases: &[Release]) -> Result<u64> {
+        let mut flows = 0;
+        for Release { flow, reply, port } in releases {
+            if let Some((key, read)) = flow {
+                if !self.snats.get(key, 0).is_ok_and(|now| now == *read) {
+                    continue;
+                }
+                gone(self.snats.remove(key))?;
+                flows += 1;
+            }
+            if let Some(key) = reply {
+                gone(self.snat_replies.remove(key))?;
+            }
+            for (word, bits) in port.and_then(|port| port.bits(self.stride)).into_iter().flatten() {
+                self.ports.clear_bits(word, bits)?;
+            }
+        }
+        Ok(flows)
+    }
+
     fn flow_count(&self) -> Result<FlowCount> {
         sum(&self.flow_counts, 0)
     }
@@ -260,6 +366,10 @@ impl DataPlane for Kernel {
 
     fn service_traffic(&self, id: u32) -> Result<Traffic> {
         sum(&self.service_traffic, id)
+    }
+
+    fn gone_traffic(&self) -> Result<Traffic> {
+        sum(&self.service_traffic, self.services.len())
     }
 
     fn backend_traffic(&self, id: u32) -> Result<Traffic> {

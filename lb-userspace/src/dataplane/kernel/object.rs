@@ -3,10 +3,10 @@
 use std::os::fd::BorrowedFd;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::Map;
+use aya::maps::{Array, Map};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{Slot, constant, map, program};
+use lb_common::abi::{Settings, Slot, constant, map, program};
 use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::Capacity;
@@ -62,6 +62,12 @@ impl Object {
                 of_slots(capacity)
             )
         })?;
+        if pins.is_none() {
+            // What says how the pools of ports lie: a set of maps is not understood without it.
+            let settings = Settings { stride: capacity.snat_stride, ..Settings::default() };
+            let map = ebpf.map_mut(map::SETTINGS).context("the object has no map SETTINGS")?;
+            Array::try_from(map).and_then(|mut map| map.set(0, settings, 0)).context("writing SETTINGS")?;
+        }
         let _undisturbed = Undisturbed::new()?;
         xdp(&mut ebpf)?.load().context("loading the XDP program")?;
         egress(&mut ebpf)?.load().context("loading the tc program")?;
@@ -116,12 +122,12 @@ fn of_slots(capacity: Capacity) -> String {
 
 /// While it lives signals go to the other threads of this process. The verifier gives up when one comes (EAGAIN),
 /// and aya then has it start again with its whole log, which takes ten times as long.
-struct Undisturbed {
+pub(crate) struct Undisturbed {
     before: SigSet,
 }
 
 impl Undisturbed {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK).context("blocking signals")?;
         Ok(Self { before })
     }

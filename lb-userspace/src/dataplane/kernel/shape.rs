@@ -1,11 +1,12 @@
 //! How the maps look: one list for whoever makes them, checks them, pins them or copies them.
 
 use aya::maps::MapType;
-use lb_common::Refusal;
 use lb_common::abi::{
-    Backend, BucketCell, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Meta, Order, OrderKey, ReplyKey,
-    ReplyOwner, Service, Slot, SourceKey, Stamps, Traffic, VipKey, map,
+    Backend, BucketCell, Device, Endpoint, Flow, FlowCount, FlowKey, FragmentKey, Fragments, Limit, LimitCount, Meta,
+    Order, OrderKey, PORT_WORDS, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply,
+    SnatReplyKey, SourceKey, Stamps, Traffic, VipKey, map,
 };
+use lb_common::{Address, Refusal};
 
 use super::Capacity;
 
@@ -59,7 +60,7 @@ const REFUSALS: u32 = Refusal::ALL.len() as u32;
 
 /// Every map that is kept. `UNRESOLVED`, `CENSUS` and what the log needs hold nothing worth it: they are made anew with
 /// every load of the programs.
-pub(super) const SHAPES: [Shape; 19] = [
+pub(super) const SHAPES: [Shape; 27] = [
     hash::<VipKey, u32>(map::VIPS, |of| of.services),
     mapped::<Service>(map::SERVICES, |of| of.services),
     mapped::<Slot>(map::SLOTS, |of| of.tables.saturating_mul(of.table_size)),
@@ -72,8 +73,17 @@ pub(super) const SHAPES: [Shape; 19] = [
     array::<Limit>(map::LIMITS, |of| of.limits),
     array::<BucketCell>(map::SERVICE_BUCKETS, |of| of.limits),
     lru::<SourceKey, u64>(map::SOURCE_BUCKETS, |of| of.sources),
-    hash::<u32, u32>(map::DEVICES, |of| of.devices),
-    counter::<Traffic>(map::SERVICE_TRAFFIC, |of| of.services),
+    hash::<u32, Device>(map::DEVICES, |of| of.devices),
+    hash::<Address, u32>(map::ADDRESSES, |of| of.addresses),
+    array::<Settings>(map::SETTINGS, |_| 1),
+    hash::<FlowKey, Snat>(map::SNATS, |of| of.snat_flows),
+    hash::<SnatReplyKey, SnatReply>(map::SNAT_REPLIES, |of| of.snat_flows),
+    mapped::<u64>(map::PORTS, |of| of.snat_pools.saturating_mul(of.snat_stride).saturating_mul(PORT_WORDS)),
+    lru::<FragmentKey, Fragments>(map::FRAGMENTS, |of| of.fragments),
+    hash::<QuicKey, u32>(map::QUIC_SERVERS, |of| of.quic_servers),
+    hash::<Address, PathMtu>(map::PATHS, |of| of.paths),
+    // The last row is of services that are gone.
+    counter::<Traffic>(map::SERVICE_TRAFFIC, |of| of.services.saturating_add(1)),
     counter::<Traffic>(map::BACKEND_TRAFFIC, |of| of.backends),
     counter::<LimitCount>(map::LIMIT_COUNTS, |of| of.limits),
     counter::<u64>(map::REFUSALS, |_| REFUSALS),
@@ -97,7 +107,7 @@ mod tests {
             (4, 64),
             (4, 8),
             (4, 64),
-            (20, 8),
+            (20, 12),
             (40, 8),
             (4, 8),
             (24, 24),
@@ -105,7 +115,15 @@ mod tests {
             (4, 24),
             (4, 64),
             (20, 8),
-            (4, 4),
+            (4, 16),
+            (16, 4),
+            (4, 296),
+            (24, size_of::<Snat>()),
+            (40, 36),
+            (4, 8),
+            (40, size_of::<Fragments>()),
+            (20, 4),
+            (16, 8),
             (4, 32),
             (4, 32),
             (4, 16),
@@ -113,7 +131,7 @@ mod tests {
             (40, 16),
             (4, 64),
         ];
-        assert_eq!((VERSION, sizes, REFUSALS), (1, expected, 20));
+        assert_eq!((VERSION, sizes, REFUSALS), (2, expected, 35));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::config::MAX_NAME_BYTES;
+use crate::config::{Forward, MAX_NAME_BYTES};
+use crate::server_id::{SERVER_ID, ServerId};
 use crate::source::{Endpoint, MAX_ENDPOINTS, unreachable_kind};
 
 /// How many instances that cannot be used are told by name.
@@ -49,7 +50,13 @@ struct Service {
     port: i64,
     #[serde(default)]
     weights: Option<Weights>,
+    #[serde(default)]
+    meta: Option<HashMap<String, String>>,
 }
+
+/// What an instance's metadata may say to Weir.
+const META_FORWARD: &str = "weir_forward";
+const META_SERVER_ID: &str = "weir_server_id";
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -143,9 +150,20 @@ impl Entry {
         if let Some(kind) = unreachable_kind(address) {
             return Err(left_out(format!("{from} {address}, {kind}"), "one that other hosts can reach"));
         }
+        let meta = |key: &str| self.service.meta.as_ref().and_then(|meta| meta.get(key)).map(String::as_str);
+        let forward = meta(META_FORWARD).map(|word| {
+            let expected = "nat, snat, l2, ipip or gue";
+            Forward::named(word).ok_or_else(|| left_out(format!("{META_FORWARD} {word:?} in its metadata"), expected))
+        });
+        let server_id = meta(META_SERVER_ID).map(|text| {
+            ServerId::parse(text)
+                .ok_or_else(|| left_out(format!("{META_SERVER_ID} {text:?} in its metadata"), SERVER_ID))
+        });
+        let (forward, server_id) = (forward.transpose()?, server_id.transpose()?);
         match u16::try_from(self.service.port) {
-            Ok(port) if port > 0 => Ok(Endpoint { id, address, port, weight, zone: None }),
-            _ => Err(left_out(format!("port {}", self.service.port), "1 to 65535: register the service with its port")),
+            // 0, Consul's default, is right for services of every port: which those are the configuration knows.
+            Ok(port) => Ok(Endpoint { id, address, port, weight, zone: None, forward, server_id }),
+            _ => Err(left_out(format!("port {}", self.service.port), "0 to 65535: register the service with its port")),
         }
     }
 }
@@ -225,12 +243,12 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_to_is_left_out_by_name() {
         let mut portless = entry("n", "p", "10.0.0.1", &[]);
-        portless["Service"]["Port"] = json!(0);
+        portless["Service"]["Port"] = json!(-1);
         let endpoints = parse(&[entry("n", "h", "web.example", &[]), entry("n", "l", "127.0.0.1", &[]), portless]);
         assert_eq!(endpoints.endpoints, []);
         let expected = "instance \"h\" is left out: found the address \"web.example\", expected an IP address: names are not \
                         looked up; instance \"l\" is left out: found the address 127.0.0.1, a loopback address, expected \
-                        one that other hosts can reach; instance \"p\" is left out: found port 0, expected 1 to 65535: \
+                        one that other hosts can reach; instance \"p\" is left out: found port -1, expected 0 to 65535: \
                         register the service with its port";
         assert_eq!(endpoints.problem.as_deref(), Some(expected));
     }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::config::{ConfigError, Document, MAX_NAME_BYTES, Table, name};
+use crate::config::{ConfigError, Document, FORWARDS, MAX_NAME_BYTES, Table, name};
+use crate::server_id::{SERVER_ID, ServerId};
 use crate::source::{DEFAULT_WEIGHT, Endpoint, MAX_ENDPOINTS, unreachable_kind};
 
 /// What one file says.
@@ -63,11 +64,13 @@ fn read_backend(mut table: Table<'_, '_>, seen: &mut Seen) -> Option<Endpoint> {
     let expected = "the IPv4 or IPv6 address it listens on";
     table.require("address", expected);
     let address = table.address("address", expected, |address| unreachable_kind(address).map_or(Ok(()), Err));
-    let expected = "an integer from 1 to 65535";
+    let expected = "an integer from 0 to 65535, where 0 is every port";
     table.require("port", expected);
-    let port = table.integer("port", expected, 1, u16::MAX.into()).and_then(|found| u16::try_from(found.value).ok());
+    let port = table.integer("port", expected, 0, u16::MAX.into()).and_then(|found| u16::try_from(found.value).ok());
     let weight = table.integer("weight", "an integer from 0 to 65535", 0, u16::MAX.into());
     let zone = table.string("zone", "the name of a failure domain", MAX_NAME_BYTES);
+    let forward = table.choice("forward", &FORWARDS);
+    let server_id = table.parsed("server_id", SERVER_ID, ServerId::parse);
     if let (Some(address), Some(port)) = (address, port) {
         let socket = (address.value, port);
         if let Some(first) = seen.sockets.get(&socket) {
@@ -86,6 +89,8 @@ fn read_backend(mut table: Table<'_, '_>, seen: &mut Seen) -> Option<Endpoint> {
         port: port?,
         weight: weight.and_then(|found| u16::try_from(found.value).ok()).unwrap_or(DEFAULT_WEIGHT),
         zone: zone.map(|found| found.value.to_owned()),
+        forward: forward.map(|found| found.value),
+        server_id: server_id.map(|found| found.value),
     })
 }
 
@@ -147,7 +152,7 @@ zone = "b"
             (
                 "port = 8080",
                 "port = 70000",
-                "F:5: backend.web-1.port: found 70000, expected an integer from 1 to 65535",
+                "F:5: backend.web-1.port: found 70000, expected an integer from 0 to 65535, where 0 is every port",
             ),
             (
                 "\"10.0.1.11\"",

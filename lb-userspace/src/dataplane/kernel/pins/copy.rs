@@ -4,18 +4,20 @@ use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result};
 use aya::Pod;
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
+use lb_common::Address;
 use lb_common::abi::{
-    Backend, BucketCell, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Order, OrderKey, ReplyKey, ReplyOwner,
-    Service, SourceKey, Stamps, Traffic, VipKey, map,
+    Backend, BucketCell, Device, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Order, OrderKey, PathMtu,
+    QuicKey, ReplyKey, ReplyOwner, Service, SourceKey, Stamps, Traffic, VipKey, map,
 };
 
 use super::set::Set;
+use super::snat;
 use crate::dataplane::kernel::mapped::Mapped;
 
 /// Flags of an update (bpf.h): whether it is there or not, or only if it is not there.
-const ANY: u64 = 0;
-const NOEXIST: u64 = 1;
+pub(super) const ANY: u64 = 0;
+pub(super) const NOEXIST: u64 = 1;
 
 /// Copies everything. The new set is in nobody's use yet.
 pub(super) fn all(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
@@ -29,11 +31,15 @@ pub(super) fn all(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
     hash::<VipKey, u32>(from, to, map::VIPS, ANY)?;
     hash::<VipKey, Endpoint>(from, to, map::ENDPOINTS, ANY)?;
     hash::<OrderKey, Order>(from, to, map::ORDERS, ANY)?;
-    hash::<u32, u32>(from, to, map::DEVICES, ANY)?;
+    hash::<u32, Device>(from, to, map::DEVICES, ANY)?;
+    hash::<Address, u32>(from, to, map::ADDRESSES, ANY)?;
+    hash::<QuicKey, u32>(from, to, map::QUIC_SERVERS, ANY)?;
+    hash::<Address, PathMtu>(from, to, map::PATHS, ANY)?;
+    snat::all(from, to)?;
     flows(from, to)?;
     hash::<ReplyKey, ReplyOwner>(from, to, map::REPLIES, ANY)?;
     hash::<SourceKey, u64>(from, to, map::SOURCE_BUCKETS, ANY)?;
-    counters::<Traffic>(from, to, map::SERVICE_TRAFFIC)?;
+    services_traffic(from, to)?;
     counters::<Traffic>(from, to, map::BACKEND_TRAFFIC)?;
     counters::<LimitCount>(from, to, map::LIMIT_COUNTS)?;
     counters::<FlowCount>(from, to, map::FLOW_COUNTS)?;
@@ -44,6 +50,7 @@ pub(super) fn all(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
 /// Done once more it does no harm.
 pub(super) fn since(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
     flows(from, to)?;
+    snat::since(from, to)?;
     hash::<ReplyKey, ReplyOwner>(from, to, map::REPLIES, NOEXIST)?;
     hash::<SourceKey, u64>(from, to, map::SOURCE_BUCKETS, NOEXIST)?;
     let old = open_mapped::<Stamps>(from, map::STAMPS)?;
@@ -60,7 +67,7 @@ pub(super) fn since(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
 }
 
 /// Whether one time in seconds comes after another, by a clock that wraps.
-fn later(one: u32, other: u32) -> bool {
+pub(super) fn later(one: u32, other: u32) -> bool {
     one.wrapping_sub(other).cast_signed() > 0
 }
 
@@ -94,7 +101,7 @@ fn flows(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
     Ok(())
 }
 
-fn open_mapped<T: Pod>(set: &Set<'_>, name: &str) -> Result<Mapped<T>> {
+pub(super) fn open_mapped<T: Pod>(set: &Set<'_>, name: &str) -> Result<Mapped<T>> {
     let data = set.data(name)?;
     let len = data.info().with_context(|| format!("asking about {}", set.shown(name)))?.max_entries();
     Mapped::new(data.fd().as_fd(), len)
@@ -117,6 +124,24 @@ fn array<T: Pod>(from: &Set<'_>, to: &Set<'_>, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// What services carried. The last row is of those that are gone, wherever it is.
+fn services_traffic(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
+    counters::<Traffic>(from, to, map::SERVICE_TRAFFIC)?;
+    let old: PerCpuArray<MapData, Traffic> = from.open(map::SERVICE_TRAFFIC)?;
+    let mut new: PerCpuArray<MapData, Traffic> = to.open(map::SERVICE_TRAFFIC)?;
+    let (was, is) = (old.len().saturating_sub(1), new.len().saturating_sub(1));
+    if was == is {
+        return Ok(());
+    }
+    let gone = old.get(&was, 0).with_context(|| format!("reading {}", from.shown(map::SERVICE_TRAFFIC)))?;
+    if was < is {
+        let none = vec![Traffic::default(); gone.len()];
+        let none = PerCpuValues::try_from(none).context("one value for each CPU")?;
+        new.set(was, none, ANY).with_context(|| format!("writing {}", to.shown(map::SERVICE_TRAFFIC)))?;
+    }
+    new.set(is, gone, ANY).with_context(|| format!("writing {}", to.shown(map::SERVICE_TRAFFIC)))
+}
+
 fn counters<T: Pod + Default + PartialEq>(from: &Set<'_>, to: &Set<'_>, name: &str) -> Result<()> {
     let old: PerCpuArray<MapData, T> = from.open(name)?;
     let mut new: PerCpuArray<MapData, T> = to.open(name)?;
@@ -131,7 +156,7 @@ fn counters<T: Pod + Default + PartialEq>(from: &Set<'_>, to: &Set<'_>, name: &s
 
 /// Copies a hash. Of one that programs evict from, or delete in, the walk may begin again (bpf(2),
 /// BPF_MAP_GET_NEXT_KEY): it ends at last after as many steps as there is room twice over.
-fn hash<K: Pod, V: Pod>(from: &Set<'_>, to: &Set<'_>, name: &str, flags: u64) -> Result<()> {
+pub(super) fn hash<K: Pod, V: Pod>(from: &Set<'_>, to: &Set<'_>, name: &str, flags: u64) -> Result<()> {
     let old: HashMap<MapData, K, V> = from.open(name)?;
     let mut new: HashMap<MapData, K, V> = to.open(name)?;
     let room = from.data(name)?.info().with_context(|| format!("asking about {}", from.shown(name)))?.max_entries();

@@ -5,20 +5,29 @@ use std::os::fd::AsFd as _;
 use anyhow::Result;
 use aya::Pod;
 use aya::maps::{Array, HashMap, MapData};
-use lb_common::abi::{Backend, Delivery, Endpoint, Flow, FlowKey, Limit, Order, OrderKey, Service, Table, VipKey, map};
+use lb_common::Address;
+use lb_common::abi::{
+    Backend, Endpoint, Flow, FlowKey, Forward, Limit, Order, OrderKey, QuicKey, Service, Settings, Snat, Table, VipKey,
+    map,
+};
 
 use super::set::Set;
-use crate::dataplane::Capacity;
 use crate::dataplane::kernel::mapped::Mapped;
+use crate::dataplane::{Capacity, is_there};
 
 /// The least sizes that hold what is there. Ids and places stay as they are, so it is the highest one that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::dataplane::kernel) struct InUse {
     services: u32,
     backends: u32,
     tables: u32,
     limits: u32,
     flows: u32,
+    addresses: u32,
+    snat_flows: u32,
+    snat_pools: u32,
+    snat_stride: u32,
+    quic_servers: u32,
 }
 
 impl InUse {
@@ -31,7 +40,23 @@ impl InUse {
         let flows: HashMap<MapData, FlowKey, Flow> = set.open(map::FLOWS)?;
         let limits: Array<MapData, Limit> = set.open(map::LIMITS)?;
 
-        let mut used = Self { services: 0, backends: 0, tables: 0, limits: 0, flows: count(flows.keys()) };
+        let addresses: HashMap<MapData, Address, u32> = set.open(map::ADDRESSES)?;
+        let quic_servers: HashMap<MapData, QuicKey, u32> = set.open(map::QUIC_SERVERS)?;
+        let snats: HashMap<MapData, FlowKey, Snat> = set.open(map::SNATS)?;
+
+        let mut used = Self {
+            flows: count(flows.keys()),
+            addresses: count(addresses.keys()),
+            quic_servers: count(quic_servers.keys()),
+            snat_stride: stride(&set.settings()?),
+            ..Self::default()
+        };
+        for snat in snats.iter() {
+            let (_, snat) = snat?;
+            used.snat_flows += 1;
+            used.snat_pools = used.snat_pools.max(u32::from(snat.pool) + 1);
+            used.snat_stride = used.snat_stride.max(snat.index + 1);
+        }
         for id in 0..heads.len() {
             let head = heads.read(id)?;
             if head != Service::default() {
@@ -42,8 +67,12 @@ impl InUse {
             }
         }
         for id in 0..rows.len() {
-            if rows.read(id)?.delivery != Delivery::NONE {
+            let row = rows.read(id)?;
+            if is_there(&row) {
                 used.backends = id + 1;
+                if row.forward == Forward::SNAT {
+                    used.snat_pools = used.snat_pools.max(u32::from(row.pool) + 1);
+                }
             }
         }
         for id in 0..limits.len() {
@@ -74,10 +103,21 @@ impl InUse {
             tables: at_least("tables", "max_services and 8", wanted.tables, self.tables),
             limits: at_least("limits", "by max_services", wanted.limits, self.limits),
             flows: at_least("flows", "max_flows", wanted.flows, self.flows),
+            addresses: self.addresses.max(wanted.addresses),
+            snat_flows: at_least("flows of snat", "max_snat_flows", wanted.snat_flows, self.snat_flows),
+            snat_pools: at_least("backends of snat", "max_snat_backends", wanted.snat_pools, self.snat_pools),
+            snat_stride: at_least("addresses", "snat_addresses", wanted.snat_stride, self.snat_stride),
+            quic_servers: self.quic_servers.max(wanted.quic_servers),
             ..wanted
         };
         (capacity, notes)
     }
+}
+
+/// How many addresses of a family flows of snat leave from.
+fn stride(settings: &Settings) -> u32 {
+    let of = |all: &[Address]| count(all.iter().filter(|own| **own != Address::default()));
+    of(&settings.snat_v4).max(of(&settings.snat_v6))
 }
 
 fn open<T: Pod>(set: &Set<'_>, name: &str) -> Result<Mapped<T>> {
@@ -105,8 +145,15 @@ mod tests {
             flows: 1024,
             replies: 1,
             devices: 1,
+            addresses: 1,
+            snat_flows: 1024,
+            snat_pools: 1,
+            snat_stride: 1,
+            fragments: 64,
+            quic_servers: 1,
+            paths: 1,
         };
-        let used = InUse { services: 3, backends: 80, tables: 24, limits: 0, flows: 2000 };
+        let used = InUse { services: 3, backends: 80, tables: 24, flows: 2000, ..InUse::default() };
         let (capacity, notes) = used.grow(wanted);
         assert_eq!(capacity, Capacity { backends: 80, flows: 2000, ..wanted });
         assert_eq!(notes.len(), 2);

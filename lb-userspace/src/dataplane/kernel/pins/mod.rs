@@ -46,6 +46,7 @@ mod link;
 mod lock;
 mod repair;
 mod set;
+mod snat;
 
 use std::path::Path;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{Array, Map, MapData, MapError, MapInfo};
-use lb_common::abi::{Meta, VERSION, map};
+use lb_common::abi::{Meta, PORT_WORDS, Settings, VERSION, map};
 
 use super::folder::Folder;
 use crate::dataplane::Capacity;
@@ -107,6 +107,12 @@ impl<'a> Set<'a> {
         map.get(&0, 0).with_context(|| format!("reading {}", self.shown(map::META)))
     }
 
+    /// What holds for all services.
+    pub(super) fn settings(&self) -> Result<Settings> {
+        let map: Array<MapData, Settings> = self.open(map::SETTINGS)?;
+        map.get(&0, 0).with_context(|| format!("reading {}", self.shown(map::SETTINGS)))
+    }
+
     /// How much it holds.
     ///
     /// # Errors
@@ -130,6 +136,16 @@ impl<'a> Set<'a> {
             meta.table_size,
             self.folder.path().display()
         );
+        let stride = self.settings()?.stride;
+        let words = entries(map::PORTS)?;
+        let pool = stride.saturating_mul(PORT_WORDS);
+        ensure!(
+            pool > 0 && words.is_multiple_of(pool),
+            "{}: found {words} words, expected a multiple of {PORT_WORDS} for each of {stride} addresses, as SETTINGS has it: \
+             what is pinned is damaged, `weir detach --state {}` takes it away",
+            self.shown(map::PORTS),
+            self.folder.path().display()
+        );
         let capacity = Capacity {
             services: entries(map::SERVICES)?,
             backends: entries(map::BACKENDS)?,
@@ -140,6 +156,13 @@ impl<'a> Set<'a> {
             flows: entries(map::FLOWS)?,
             replies: entries(map::REPLIES)?,
             devices: entries(map::DEVICES)?,
+            addresses: entries(map::ADDRESSES)?,
+            snat_flows: entries(map::SNATS)?,
+            snat_pools: words / pool,
+            snat_stride: stride,
+            fragments: entries(map::FRAGMENTS)?,
+            quic_servers: entries(map::QUIC_SERVERS)?,
+            paths: entries(map::PATHS)?,
         };
         SHAPES.iter().try_for_each(|shape| self.check(shape, (shape.entries)(capacity)))?;
         Ok(capacity)

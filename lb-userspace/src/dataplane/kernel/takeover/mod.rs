@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use lb_common::abi::{Meta, VERSION};
 
+use super::attachments::received;
 use super::pins::{Gone, Hook, LinkName, PinnedProgram, Pins, await_gone};
 use super::{Attached, Attachment, Attachments, Capacity, Object};
 use crate::config::Interface;
@@ -41,6 +42,8 @@ pub struct TakeOver {
     meta: Meta,
     notes: Vec<String>,
     failed: BTreeMap<String, String>,
+    /// What devices had received when programs came to them, by index.
+    received: BTreeMap<u32, u64>,
     /// Old programs have begun to go: there is no way back.
     committed: bool,
 }
@@ -107,6 +110,7 @@ impl TakeOver {
             meta,
             notes,
             failed: BTreeMap::new(),
+            received: BTreeMap::new(),
             committed: false,
         })
     }
@@ -150,7 +154,7 @@ impl TakeOver {
             return Err(error);
         }
         self.commit_point();
-        Ok(Attachments::of(self.object, self.pins, interfaces, self.live, self.failed, now))
+        Ok(Attachments::of(self.object, self.pins, interfaces, self.live, self.failed, self.received, now))
     }
 
     /// Carries out one step.
@@ -168,6 +172,10 @@ impl TakeOver {
             Step::Attach(on) => {
                 let attachment = Attachment::new(&mut self.object, &self.pins, on.target())?;
                 tracing::info!(device = on.device, mode = attachment.attached.name(), "attached");
+                // What the maps count, they count from here on.
+                if let Some(received) = received().remove(&on.ifindex) {
+                    self.received.insert(on.ifindex, received);
+                }
                 self.live.insert(on.device.clone(), attachment);
                 Ok(())
             }

@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use aya::maps::{HashMap, Map, MapData, MapInfo};
+use aya::maps::{HashMap, Map, MapData, MapInfo, PerCpuValues};
 use aya::programs::xdp::XdpMode;
-use lb_common::abi::{Backend, Delivery, Flow, FlowKey, Meta, Service, Slot, Table, VipKey, map};
+use lb_common::Address;
+use lb_common::abi::{
+    Backend, Delivery, Flow, FlowKey, Meta, QuicKey, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, Table,
+    Traffic, VipKey, map,
+};
 use weir_tests::lab::{BACK, FRONT, Lab};
 
 use super::*;
@@ -14,20 +18,19 @@ use crate::config::Mode;
 use crate::dataplane::Dump;
 use crate::dataplane::kernel::Kernel;
 use crate::dataplane::kernel::shape::SHAPES;
-use crate::dataplane::{DataPlane as _, Op};
+use crate::dataplane::{DataPlane as _, Op, Port};
 
-const SMALL: Capacity = Capacity {
-    services: 4,
-    backends: 16,
-    table_size: 251,
-    tables: 6,
-    limits: 5,
-    sources: 1024,
-    flows: 1024,
-    replies: 64,
-    devices: 64,
+const SMALL: Capacity = Capacity::SMALL;
+const LARGE: Capacity = Capacity {
+    services: 16,
+    backends: 64,
+    tables: 24,
+    limits: 65,
+    flows: 4096,
+    snat_pools: 8,
+    snat_stride: 3,
+    ..SMALL
 };
-const LARGE: Capacity = Capacity { services: 16, backends: 64, tables: 24, limits: 65, flows: 4096, ..SMALL };
 
 /// Devices by index, and the interfaces that are configured.
 struct Host {
@@ -41,6 +44,9 @@ impl Host {
         let lab = Lab::builder().clients(1).backends(1).build().unwrap();
         let interface = |name: &str, mode| Interface { name: name.to_owned(), mode, line: 1 };
         let device = |name: &str| Device {
+            link: 0,
+            tags: lb_common::abi::Tags::NONE,
+            can_scatter: false,
             name: name.to_owned(),
             can_transmit: true,
             mtu: 1500,
@@ -65,10 +71,26 @@ impl Host {
             let mut plane = Kernel::new(takeover.object(), capacity).unwrap();
             let adopted = takeover.adopts().map(|meta| {
                 let dump = plane.dump().unwrap();
+                assert_eq!(plane.snats().unwrap(), [snat()]);
+                assert_eq!(plane.snat_replies().unwrap(), [snat_reply()]);
+                let ports = plane.ports().unwrap();
+                let set: Vec<_> = (0_u32..).zip(ports).filter(|(_, bits)| *bits != 0).collect();
+                let mut expected = snat_bits(capacity.snat_stride);
+                expected.sort_unstable();
+                assert_eq!(set, expected);
+                assert_eq!(plane.gone_traffic().unwrap().packets, plane.cpus as u64);
                 Found { meta, capacity, dump, notes: takeover.notes().to_vec() }
             });
             if fill {
-                contents().iter().for_each(|op| plane.apply(op).unwrap());
+                contents(capacity).iter().for_each(|op| plane.apply(op).unwrap());
+                plane.snats.insert(snat().0, snat().1, 0).unwrap();
+                plane.snat_replies.insert(snat_reply().0, snat_reply().1, 0).unwrap();
+                for (word, bits) in snat_bits(capacity.snat_stride) {
+                    plane.ports.set_bits(word, bits).unwrap();
+                }
+                let carried = vec![Traffic { packets: 1, ..Traffic::default() }; plane.cpus];
+                plane.service_traffic.set(0, PerCpuValues::try_from(carried).unwrap(), 0).unwrap();
+                plane.apply(&Op::RemoveService { id: 0 }).unwrap();
             }
             let attachments = takeover.commit(self.interfaces.clone(), &self.devices, Instant::now());
             let attachments = attachments.unwrap_or_else(|error| panic!("{error:#}"));
@@ -81,15 +103,39 @@ impl Host {
 }
 
 fn backend(id: u32) -> Backend {
-    Backend { port: 80, delivery: Delivery::STACK, service: 1, mtu: id, ..Backend::default() }
+    let address = Address::from_v4([10, 0, 0, 1]);
+    Backend { address, port: 80, delivery: Delivery::STACK, service: 1, mtu: id, ..Backend::default() }
 }
 
 fn vip() -> VipKey {
     VipKey { port: 80, protocol: 6, ..VipKey::default() }
 }
 
-/// One service with two backends, at places that are not the first.
-fn contents() -> Vec<Op> {
+/// A flow of snat, in the last pool there is for sure, from an address that is not the first.
+fn snat() -> (FlowKey, Snat) {
+    let snat = Snat { source: own(), backend: 15, port: 2000_u16.to_be(), pool: 3, index: 1, ..Snat::default() };
+    (key(7), snat)
+}
+
+fn own() -> Address {
+    Address::from_v4([192, 0, 2, 5])
+}
+
+/// What replies to it are known by.
+fn snat_reply() -> (SnatReplyKey, SnatReply) {
+    let key = SnatReplyKey { source: own(), backend: vip(), port: 2000_u16.to_be(), pad: 0 };
+    (key, SnatReply { backend: 15, service: 3, ..SnatReply::default() })
+}
+
+/// Its port, and the word that says that others are full.
+fn snat_bits(stride: u32) -> [(u32, u64); 2] {
+    Port::of(&snat().1).bits(stride).unwrap()
+}
+
+/// One service with two backends, at places that are not the first; and what is around it.
+fn contents(capacity: Capacity) -> Vec<Op> {
+    let mut settings = Settings { stride: capacity.snat_stride, ..Settings::default() };
+    settings.snat_v4[1] = own();
     let table = Table { base: 5 * SMALL.table_size, len: SMALL.table_size };
     let head = Service { vip: vip(), table: table.pack(), seed: 7, ..Service::default() };
     vec![
@@ -104,6 +150,12 @@ fn contents() -> Vec<Op> {
         },
         Op::PutService { id: 3, head },
         Op::PutVip { vip: vip(), service: 3 },
+        Op::PutAddress { address: own(), flags: 16 },
+        Op::PutSettings { settings: Box::new(settings) },
+        Op::PutPath { address: own() },
+        Op::PutQuicServer { key: QuicKey { service: 3, length: 1, ..QuicKey::default() }, backend: 9 },
+        // One that is gone, and what it carried.
+        Op::PutService { id: 0, head },
     ]
 }
 
@@ -118,6 +170,8 @@ struct Found {
 
 fn is_whole(dump: &Dump) {
     assert_eq!(dump.vips, [(vip(), 3)].into());
+    assert_eq!((dump.addresses.len(), dump.paths.len(), dump.quic.len()), (1, 1, 1));
+    assert_eq!(dump.settings.snat_v4[1], own());
     assert_eq!(dump.services.keys().copied().collect::<Vec<_>>(), [3]);
     let mtus: Vec<_> = dump.backends.iter().map(|(&id, row)| (id, row.mtu, row.version % 2)).collect();
     assert_eq!(mtus, [(9, 9, 0), (15, 15, 0)]);

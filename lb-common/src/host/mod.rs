@@ -1,14 +1,22 @@
 //! The tables as plain collections: the packet path on the host.
 
+mod cells;
+mod frame;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use cells::{Entry, HostBits, HostBucket, HostFlow};
+pub use frame::HostFrame;
+
 use crate::abi::{
-    Backend, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, ReplyKey, ReplyOwner, Service, Slot, SourceKey,
-    Table, Traffic, VipKey,
+    Backend, Datagram, Device, Endpoint, FRAGMENT_WORDS, Flow, FlowCount, FlowKey, FragmentKey, Fragments, Limit,
+    LimitCount, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey,
+    SourceKey, Table, Traffic, VipKey,
 };
-use crate::gcra::Bucket;
-use crate::tables::{Direction, FlowCell, FlowUse, Route, RouteQuery, Tables};
+use crate::packet::Packet;
+use crate::path::Path;
+use crate::tables::{Direction, FlowUse, RouteQuery, Tables, WayOut};
 use crate::{Address, Refusal};
 
 /// Everything the maps hold, without a kernel. The fields are the maps.
@@ -42,8 +50,32 @@ pub struct HostTables {
     pub census: RefCell<BTreeSet<FlowKey>>,
     /// Remembered replies. Not bounded here.
     pub replies: RefCell<BTreeMap<ReplyKey, ReplyOwner>>,
-    /// Ways out by destination.
-    pub routes: BTreeMap<Address, Route>,
+    /// Ways out by destination; the stack's to all others.
+    pub routes: BTreeMap<Address, WayOut>,
+    /// Devices by index.
+    pub devices: BTreeMap<u32, Device>,
+    /// What is known of addresses.
+    pub addresses: BTreeMap<Address, u32>,
+    /// What holds for all services.
+    pub settings: Settings,
+    /// What was told of the paths to tunnels' far ends.
+    pub paths: RefCell<BTreeMap<Address, PathMtu>>,
+    /// Backends by the server ids that QUIC connection ids have.
+    pub quic_servers: BTreeMap<QuicKey, u32>,
+    /// Datagrams in fragments; at most `max_fragments`, of which the oldest make room.
+    pub fragments: RefCell<BTreeMap<FragmentKey, Fragments>>,
+    /// How many datagrams are remembered at most.
+    pub max_fragments: usize,
+    /// The last identification that was given.
+    pub last_id: Cell<u32>,
+    /// What flows have both ends of which are rewritten; at most `max_snats`.
+    pub snats: RefCell<BTreeMap<FlowKey, Snat>>,
+    /// Whose the replies to such flows are.
+    pub snat_replies: RefCell<BTreeMap<SnatReplyKey, SnatReply>>,
+    /// How many of them are remembered at most.
+    pub max_snats: usize,
+    /// Pools of ports.
+    pub ports: Vec<Cell<u64>>,
     /// The clock in nanoseconds.
     pub now_ns: Cell<u64>,
     /// What services carried, by id.
@@ -56,80 +88,30 @@ pub struct HostTables {
     pub refusals: RefCell<BTreeMap<Refusal, u64>>,
 }
 
-/// A bucket on the host.
-#[derive(Debug)]
-pub enum HostBucket<'a> {
-    /// A limit's one bucket.
-    Service(&'a Cell<u64>),
-    /// A source's, by its key.
-    Source(&'a RefCell<BTreeMap<SourceKey, u64>>, SourceKey),
-}
-
-impl Bucket for HostBucket<'_> {
-    fn load(&self) -> u64 {
-        match self {
-            Self::Service(cell) => cell.get(),
-            Self::Source(buckets, key) => buckets.borrow().get(key).copied().unwrap_or(0),
-        }
-    }
-
-    fn compare_exchange(&self, expected: u64, new: u64) -> u64 {
-        let found = self.load();
-        if found == expected {
-            match self {
-                Self::Service(cell) => cell.set(new),
-                Self::Source(buckets, key) => {
-                    buckets.borrow_mut().insert(*key, new);
-                }
-            }
-        }
-        found
-    }
-}
-
-/// A remembered flow on the host.
-#[derive(Debug)]
-pub struct HostFlow<'a> {
-    flows: &'a RefCell<BTreeMap<FlowKey, Flow>>,
-    key: FlowKey,
-}
-
-impl HostFlow<'_> {
-    fn change(&self, change: impl FnOnce(&mut Flow)) {
-        if let Some(flow) = self.flows.borrow_mut().get_mut(&self.key) {
-            change(flow);
-        }
-    }
-}
-
-impl FlowCell for HostFlow<'_> {
-    fn read(&self) -> Flow {
-        self.flows.borrow().get(&self.key).copied().unwrap_or_default()
-    }
-
-    fn note_client(&self, seen_s: u32, flags: u32, next: u32, expects: u32) {
-        self.change(|flow| {
-            *flow = Flow { seen_s, client: flags, client_next: next, client_expects: expects, ..*flow };
-        });
-    }
-
-    fn note_server(&self, seen_s: u32, flags: u32) {
-        self.change(|flow| *flow = Flow { seen_s, server: flags, ..*flow });
-    }
-
-    fn begin(&self, new: Flow) {
-        self.change(|flow| *flow = new);
-    }
-}
-
 /// An element of a `Vec` by a 32-bit index.
 fn at<T>(all: &[T], index: u32) -> Option<&T> {
     all.get(usize::try_from(index).ok()?)
 }
 
+/// Puts an entry into a map that holds so many, unless it is there.
+fn remember<K: Ord + Copy, V: Copy>(map: &RefCell<BTreeMap<K, V>>, room: usize, key: &K, value: &V) -> bool {
+    let mut map = map.borrow_mut();
+    let new = map.len() < room && !map.contains_key(key);
+    if new {
+        map.insert(*key, *value);
+    }
+    new
+}
+
+impl<P: Packet + ?Sized> Path<P> for HostTables {}
+
 impl Tables for HostTables {
     type Bucket<'a> = HostBucket<'a>;
     type Flow<'a> = HostFlow<'a>;
+    type Bits<'a> = HostBits<'a>;
+    type Fragments<'a> = Entry<'a, FragmentKey, Fragments>;
+    type Snat<'a> = Entry<'a, FlowKey, Snat>;
+    type SnatReply<'a> = Entry<'a, SnatReplyKey, SnatReply>;
 
     fn vip(&self, key: &VipKey) -> Option<u32> {
         self.vips.get(key).copied()
@@ -156,8 +138,7 @@ impl Tables for HostTables {
     }
 
     fn flow(&self, key: &FlowKey) -> Option<HostFlow<'_>> {
-        let known = self.flows.borrow().contains_key(key);
-        known.then_some(HostFlow { flows: &self.flows, key: *key })
+        Entry::find(&self.flows, key)
     }
 
     fn remember_flow(&self, key: &FlowKey, flow: Flow) -> bool {
@@ -189,8 +170,88 @@ impl Tables for HostTables {
         self.replies.borrow_mut().remove(key);
     }
 
-    fn route(&self, query: &RouteQuery) -> Option<Route> {
-        self.routes.get(&query.destination).copied()
+    fn route(&self, query: &RouteQuery) -> WayOut {
+        self.routes.get(&query.destination).copied().unwrap_or(WayOut::Stack)
+    }
+
+    fn device(&self, ifindex: u32) -> Device {
+        self.devices.get(&ifindex).copied().unwrap_or_default()
+    }
+
+    fn address(&self, address: &Address) -> u32 {
+        self.addresses.get(address).copied().unwrap_or(0)
+    }
+
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.settings)
+    }
+
+    fn path_mtu(&self, far_end: &Address) -> Option<PathMtu> {
+        self.paths.borrow().get(far_end).copied()
+    }
+
+    fn learn_path_mtu(&self, far_end: &Address, path: PathMtu) -> bool {
+        self.paths.borrow_mut().get_mut(far_end).map(|known| *known = path).is_some()
+    }
+
+    fn quic_server(&self, key: &QuicKey) -> Option<u32> {
+        self.quic_servers.get(key).copied()
+    }
+
+    fn fragments(&self, key: &FragmentKey) -> Option<Self::Fragments<'_>> {
+        Entry::find(&self.fragments, key)
+    }
+
+    fn begin_fragments(&self, key: &FragmentKey, datagram: &Datagram) -> Option<Self::Fragments<'_>> {
+        let mut all = self.fragments.borrow_mut();
+        if all.contains_key(key) {
+            return None;
+        }
+        if all.len() >= self.max_fragments {
+            let oldest = *all.iter().min_by_key(|(_, known)| known.datagram.began_s)?.0;
+            all.remove(&oldest);
+        }
+        all.insert(*key, Fragments { seen: [0; FRAGMENT_WORDS], datagram: *datagram });
+        drop(all);
+        Entry::find(&self.fragments, key)
+    }
+
+    fn forget_fragments(&self, key: &FragmentKey) {
+        self.fragments.borrow_mut().remove(key);
+    }
+
+    fn fresh_id(&self) -> u32 {
+        let id = self.last_id.get().wrapping_add(1);
+        self.last_id.set(id);
+        id
+    }
+
+    fn snat(&self, key: &FlowKey) -> Option<Self::Snat<'_>> {
+        Entry::find(&self.snats, key)
+    }
+
+    fn snat_reply(&self, key: &SnatReplyKey) -> Option<Self::SnatReply<'_>> {
+        Entry::find(&self.snat_replies, key)
+    }
+
+    fn remember_snat(&self, key: &FlowKey, snat: &Snat) -> bool {
+        remember(&self.snats, self.max_snats, key, snat)
+    }
+
+    fn remember_snat_reply(&self, key: &SnatReplyKey, reply: &SnatReply) -> bool {
+        remember(&self.snat_replies, self.max_snats, key, reply)
+    }
+
+    fn forget_snat_reply(&self, key: &SnatReplyKey) {
+        self.snat_replies.borrow_mut().remove(key);
+    }
+
+    fn forget_snat(&self, key: &FlowKey) {
+        self.snats.borrow_mut().remove(key);
+    }
+
+    fn port_word(&self, index: u32) -> Option<HostBits<'_>> {
+        at(&self.ports, index).map(HostBits)
     }
 
     fn limit(&self, id: u32) -> Option<&Limit> {
@@ -230,7 +291,9 @@ impl Tables for HostTables {
             Direction::Reply => Traffic { reply_packets: 1, reply_bytes: bytes.into(), ..Traffic::default() },
         };
         *self.service_traffic.borrow_mut().entry(service).or_default() += one;
-        *self.backend_traffic.borrow_mut().entry(backend).or_default() += one;
+        if backend != Slot::NOBODY {
+            *self.backend_traffic.borrow_mut().entry(backend).or_default() += one;
+        }
     }
 
     fn count_limit(&self, limit: u32, admitted: bool) {

@@ -1,0 +1,305 @@
+//! Forwarding by encapsulation: IP in IP (RFC 2003, RFC 2473, RFC 4213), and IP in UDP
+//! (draft-ietf-intarea-gue, variant 1).
+//!
+//! The backend answers the client itself: its replies do not come back through here.
+
+use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
+use network_types::udp::UdpHdr;
+
+use super::{Link, link_of, live, too_big, write_link};
+use crate::abi::{Backend, Delivery, DeviceFlags, Forward, PathMtu};
+use crate::checksum::Sum;
+use crate::hash;
+use crate::headers::{Headers, Part};
+use crate::packet::Packet;
+use crate::tables::Tables;
+use crate::verdict::Outcome;
+use crate::{Address, Refusal, Verdict};
+
+/// The outer packet's time to live (RFC 1700's default).
+const TTL: u8 = 64;
+
+/// IPv4's don't-fragment bit: what is too large for the path is to be told, not to be cut.
+const DONT_FRAGMENT: u16 = 0x4000;
+
+/// Source ports of UDP tunnels begin here (RFC 6335 §6): the lower fourteen bits are the flow's.
+const ENTROPY: u16 = 0xc000;
+
+/// Every path takes packets of so many bytes (RFC 791, RFC 8200 §5): for those nobody asks what was told of it.
+const ANY_PATH_V4: u32 = 576;
+const ANY_PATH_V6: u32 = 1280;
+
+/// How many bytes a tunnel puts in front of a packet.
+#[inline(always)]
+pub const fn overhead(forward: u8, outer_v4: bool) -> u16 {
+    let ip = if outer_v4 { 20 } else { 40 };
+    let udp = if forward == Forward::GUE { 8 } else { 0 };
+    ip + udp
+}
+
+/// Wraps a packet for a backend, by its id. It is as it came when that is refused.
+#[inline(always)]
+pub fn wrap<P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T, headers: &Headers, backend: u32) -> Outcome {
+    live(headers)?;
+    let backend = tables.backend(backend).ok_or(Refusal::NoBackend)?;
+    match backend.delivery {
+        // A row without an address is nobody's.
+        _ if backend.address == Address::default() => return Err(Refusal::NoBackend.into()),
+        Delivery::NONE | Delivery::STACK => return Err(Refusal::NoWay.into()),
+        _ => {}
+    }
+    let settings = tables.settings().ok_or(Refusal::NoWay)?;
+    let v4 = backend.address.is_v4();
+    let source = if v4 { settings.tunnel_v4 } else { settings.tunnel_v6 };
+    if source == Address::default() {
+        return Err(Refusal::NoWay.into());
+    }
+    let overhead = overhead(backend.forward, v4);
+    let length = headers.length + u32::from(overhead);
+    let mtu = path_mtu(tables, &backend, headers.v4, length, overhead);
+    if length > mtu {
+        return Err(too_big(mtu, overhead));
+    }
+    if packet.is_scattered() && tables.device(backend.ifindex).flags & DeviceFlags::SCATTER == 0 {
+        return Err(Refusal::Scattered.into());
+    }
+    let outer = Outer { source, headers, backend: &backend, length, gue_port: settings.gue_port };
+    // Over the packet as it came: before the frame grows.
+    let udp_checksum = if backend.forward == Forward::GUE && !v4 { outer.udp_checksum(packet) } else { 0 };
+    let link = link_of(&backend);
+    packet.grow(usize::from(overhead) + link.tags.len() - headers.tags.len()).ok_or(Refusal::Malformed)?;
+    outer.write(packet, &link, overhead, udp_checksum).ok_or(Refusal::Malformed)?;
+    Ok(Verdict::Transmit { ifindex: backend.ifindex, redirect: backend.delivery == Delivery::REDIRECT })
+}
+
+/// The largest packet that the way to the tunnel's far end takes. Packets that every path takes are not refused for what
+/// was told, by whomever: their senders could not make them smaller.
+#[inline(always)]
+fn path_mtu<T: Tables>(tables: &T, backend: &Backend, inner_v4: bool, length: u32, overhead: u16) -> u32 {
+    if length <= if inner_v4 { ANY_PATH_V4 } else { ANY_PATH_V6 } + u32::from(overhead) {
+        return backend.mtu;
+    }
+    match tables.path_mtu(&backend.address) {
+        Some(path) if path.mtu != 0 && path.mtu < backend.mtu => {
+            if tables.now_s().wrapping_sub(path.told_s) < PathMtu::LIFETIME_S { path.mtu } else { backend.mtu }
+        }
+        _ => backend.mtu,
+    }
+}
+
+/// A packet around a packet.
+struct Outer<'a> {
+    source: Address,
+    headers: &'a Headers,
+    backend: &'a Backend,
+    length: u32,
+    gue_port: u16,
+}
+
+impl Outer<'_> {
+    const UDP: u8 = IpProto::Udp as u8;
+
+    #[inline(always)]
+    fn gue(&self) -> bool {
+        self.backend.forward == Forward::GUE
+    }
+
+    /// The protocol of what the outer IP header is followed by.
+    #[inline(always)]
+    const fn protocol(&self) -> u8 {
+        if self.backend.forward == Forward::GUE {
+            Self::UDP
+        } else if self.headers.v4 {
+            IpProto::Ipv4 as u8
+        } else {
+            IpProto::Ipv6 as u8
+        }
+    }
+
+    /// Writes everything in front of the inner IP header, which gets its lower time to live.
+    #[inline(always)]
+    fn write<P: Packet + ?Sized>(&self, packet: &mut P, link: &Link, overhead: u16, udp_checksum: u16) -> Option<()> {
+        let v4 = self.backend.address.is_v4();
+        write_link(packet, link, v4)?;
+        let l3 = crate::parse::L3 + link.tags.len();
+        let l4 = if v4 { self.write_v4(packet, l3)? } else { self.write_v6(packet, l3)? };
+        if self.gue() {
+            packet.write(l4, self.source_port().to_be_bytes())?;
+            packet.write(l4 + 2, self.gue_port.to_ne_bytes())?;
+            packet.write(l4 + 4, self.udp_length().to_be_bytes())?;
+            packet.write(l4 + 6, udp_checksum.to_ne_bytes())?;
+        }
+        self.lower_ttl(packet, l3 + usize::from(overhead))
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "not larger than the MTU")]
+    fn write_v4<P: Packet + ?Sized>(&self, packet: &mut P, l3: usize) -> Option<usize> {
+        let length = (self.length as u16).to_be_bytes();
+        let flags = DONT_FRAGMENT.to_be_bytes();
+        let mut header = [
+            0x45,
+            // RFC 6040 §4.1, normal mode; RFC 2983 for the other six bits.
+            self.headers.tos,
+            length[0],
+            length[1],
+            // A packet that is never cut needs no identification (RFC 6864 §4.1).
+            0,
+            0,
+            flags[0],
+            flags[1],
+            TTL,
+            self.protocol(),
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ];
+        let (source, destination) = (self.source.v4(), self.backend.address.v4());
+        [header[12], header[13], header[14], header[15]] = source;
+        [header[16], header[17], header[18], header[19]] = destination;
+        let mut sum = Sum::none();
+        let mut at = 0;
+        while at < Ipv4Hdr::LEN {
+            sum = sum.add16(u16::from_ne_bytes([header[at], header[at + 1]]));
+            at += 2;
+        }
+        [header[10], header[11]] = sum.checksum().to_ne_bytes();
+        packet.write(l3, header)?;
+        Some(l3 + Ipv4Hdr::LEN)
+    }
+
+    #[inline(always)]
+    fn write_v6<P: Packet + ?Sized>(&self, packet: &mut P, l3: usize) -> Option<usize> {
+        // The flow label spreads flows, too (RFC 6438).
+        let flow = self.flow();
+        let label = flow & 0x000f_ffff;
+        let first = 6 << 28 | u32::from(self.headers.tos) << 20 | label;
+        packet.write(l3, first.to_be_bytes())?;
+        let [a, b] = self.payload_length().to_be_bytes();
+        packet.write(l3 + 4, [a, b, self.protocol(), TTL])?;
+        packet.write(l3 + 8, self.source.v6())?;
+        packet.write(l3 + 24, self.backend.address.v6())?;
+        Some(l3 + Ipv6Hdr::LEN)
+    }
+
+    /// The length of what follows an outer IPv6 header.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "not larger than the MTU")]
+    const fn payload_length(&self) -> u16 {
+        (self.length - Ipv6Hdr::LEN as u32) as u16
+    }
+
+    /// The length in the UDP header.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "not larger than the MTU")]
+    const fn udp_length(&self) -> u16 {
+        (self.headers.length + UdpHdr::LEN as u32) as u16
+    }
+
+    /// The flow's hash.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is one, too")]
+    fn flow(&self) -> u32 {
+        let Headers { source, destination, part, .. } = self.headers;
+        // All fragments of a datagram go the same way, with their ports or without.
+        if *part != Part::WHOLE {
+            return hash::flow(0, source.address, [0; 2]) as u32;
+        }
+        hash::flow(u64::from(destination.port), source.address, source.port_bytes()) as u32
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "fourteen bits are meant")]
+    fn source_port(&self) -> u16 {
+        ENTROPY | self.flow() as u16 & 0x3fff
+    }
+
+    /// The outer UDP checksum over IPv6, or 0 where it is not known without reading everything (RFC 6935 allows that for
+    /// tunnels).
+    ///
+    /// A transport checksum makes the sum over its segment and its pseudo-header all ones, which counts as nothing
+    /// (RFC 1071 §2): so the sum over the inner packet is that over its IP header less its pseudo-header.
+    #[inline(always)]
+    fn udp_checksum<P: Packet + ?Sized>(&self, packet: &P) -> u16 {
+        let headers = self.headers;
+        if headers.part != Part::WHOLE || headers.sctp() || headers.icmp() {
+            return 0;
+        }
+        let l4 = usize::from(headers.l4);
+        let transport_length = headers.ends_at().wrapping_sub(l4);
+        if headers.udp() {
+            // No checksum; or one that does not cover all that follows.
+            let Some([l0, l1, c0, c1]) = packet.read(l4 + 4) else { return 0 };
+            if [c0, c1] == [0; 2] || usize::from(u16::from_be_bytes([l0, l1])) != transport_length {
+                return 0;
+            }
+        }
+        let mut sum = Sum::none()
+            .add_address(self.source)
+            .add_address(self.backend.address)
+            // The length is in the pseudo-header and in the UDP header.
+            .add16(self.udp_length().to_be())
+            .add16(self.udp_length().to_be())
+            .add16(u16::from(Self::UDP).to_be())
+            .add16(self.source_port().to_be())
+            .add16(self.gue_port);
+        // The inner IP header, with its lower time to live. That of IPv4 has a checksum of its own, which makes its sum
+        // nothing, too.
+        if !headers.v4 {
+            let Some(inner) = self.header_v6(packet) else { return 0 };
+            sum = sum.add(inner);
+        }
+        // Less the pseudo-header.
+        sum = sum
+            .subtract_addresses(headers.v4, headers.source.address, headers.destination.address)
+            .subtract16(u16::from(headers.source.protocol).to_be());
+        #[expect(clippy::cast_possible_truncation, reason = "not larger than the MTU")]
+        let length = transport_length as u16;
+        sum = sum.subtract16(length.to_be());
+        match sum.checksum() {
+            0 => 0xffff,
+            checksum => checksum,
+        }
+    }
+
+    /// The sum over an inner IPv6 header and its extension headers, with the lower time to live.
+    #[inline(always)]
+    fn header_v6<P: Packet + ?Sized>(&self, packet: &P) -> Option<Sum> {
+        let l3 = usize::from(self.headers.l3);
+        // Extension headers are rare: nobody sums them up here.
+        if usize::from(self.headers.l4) != l3 + Ipv6Hdr::LEN {
+            return None;
+        }
+        let first: [u8; 4] = packet.read(l3)?;
+        let second: [u8; 4] = packet.read(l3 + 4)?;
+        Some(
+            Sum::none()
+                .add32(u32::from_ne_bytes(first))
+                .add32(u32::from_ne_bytes([second[0], second[1], second[2], self.headers.ttl.saturating_sub(1)]))
+                .add_address(self.headers.source.address)
+                .add_address(self.headers.destination.address),
+        )
+    }
+
+    /// Takes one from the inner packet's time to live: to be forwarded into the tunnel is a hop (RFC 2003 §3.1).
+    #[inline(always)]
+    fn lower_ttl<P: Packet + ?Sized>(&self, packet: &mut P, l3: usize) -> Option<()> {
+        let ttl = self.headers.ttl.saturating_sub(1);
+        if !self.headers.v4 {
+            return packet.write(l3 + 7, [ttl]);
+        }
+        let [old, protocol]: [u8; 2] = packet.read(l3 + 8)?;
+        let checksum = u16::from_ne_bytes(packet.read(l3 + 10)?);
+        let delta = crate::checksum::Delta::none()
+            .replace16(u16::from_ne_bytes([old, protocol]), u16::from_ne_bytes([ttl, protocol]));
+        packet.write(l3 + 8, [ttl])?;
+        packet.write(l3 + 10, delta.apply(checksum).to_ne_bytes())
+    }
+}

@@ -1,0 +1,156 @@
+//! Elements of the host's tables that the packet path changes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use crate::abi::{Datagram, Flow, FlowKey, FragmentKey, Fragments, Snat, SnatReply, SnatReplyKey, SourceKey};
+use crate::gcra::Bucket;
+use crate::tables::{Bits, FlowCell, FragmentsCell, SnatCell, SnatReplyCell};
+
+/// A bucket on the host.
+#[derive(Debug)]
+pub enum HostBucket<'a> {
+    /// A limit's one bucket.
+    Service(&'a Cell<u64>),
+    /// A source's, by its key.
+    Source(&'a RefCell<BTreeMap<SourceKey, u64>>, SourceKey),
+}
+
+impl Bucket for HostBucket<'_> {
+    fn load(&self) -> u64 {
+        match self {
+            Self::Service(cell) => cell.get(),
+            Self::Source(buckets, key) => buckets.borrow().get(key).copied().unwrap_or(0),
+        }
+    }
+
+    fn compare_exchange(&self, expected: u64, new: u64) -> u64 {
+        let found = self.load();
+        if found == expected {
+            match self {
+                Self::Service(cell) => cell.set(new),
+                Self::Source(buckets, key) => {
+                    buckets.borrow_mut().insert(*key, new);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// An entry of a map on the host, by its key.
+#[derive(Debug)]
+pub struct Entry<'a, K, V> {
+    pub(super) map: &'a RefCell<BTreeMap<K, V>>,
+    pub(super) key: K,
+}
+
+impl<'a, K: Ord + Copy, V: Copy> Entry<'a, K, V> {
+    /// The entry, if it is there.
+    pub(super) fn find(map: &'a RefCell<BTreeMap<K, V>>, key: &K) -> Option<Self> {
+        map.borrow().contains_key(key).then_some(Self { map, key: *key })
+    }
+
+    fn get(&self) -> Option<V> {
+        self.map.borrow().get(&self.key).copied()
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut V) -> R) -> Option<R> {
+        self.map.borrow_mut().get_mut(&self.key).map(change)
+    }
+}
+
+/// A remembered flow on the host.
+pub type HostFlow<'a> = Entry<'a, FlowKey, Flow>;
+
+impl FlowCell for HostFlow<'_> {
+    fn read(&self) -> Flow {
+        self.get().unwrap_or_default()
+    }
+
+    fn note_client(&self, seen_s: u32, flags: u32, next: u32, expects: u32) {
+        self.change(|flow| {
+            *flow = Flow { seen_s, client: flags, client_next: next, client_expects: expects, ..*flow };
+        });
+    }
+
+    fn note_server(&self, seen_s: u32, flags: u32) {
+        self.change(|flow| *flow = Flow { seen_s, server: flags, ..*flow });
+    }
+
+    fn begin(&self, new: Flow) {
+        self.change(|flow| *flow = new);
+    }
+}
+
+impl FragmentsCell for Entry<'_, FragmentKey, Fragments> {
+    fn datagram(&self) -> Datagram {
+        self.get().map(|fragments| fragments.datagram).unwrap_or_default()
+    }
+
+    fn mark(&self, word: usize, blocks: u64) -> u64 {
+        self.change(|fragments| {
+            let before = fragments.seen[word];
+            fragments.seen[word] |= blocks;
+            before
+        })
+        .unwrap_or(0)
+    }
+
+    fn add(&self, bytes: u32) -> u64 {
+        self.change(|fragments| {
+            let before = fragments.datagram.got;
+            fragments.datagram.got += u64::from(bytes);
+            before
+        })
+        .unwrap_or(0)
+    }
+
+    fn set_fate(&self, fate: u32) {
+        self.change(|fragments| fragments.datagram.fate = fate);
+    }
+
+    fn set_end(&self, end: u32) {
+        self.change(|fragments| fragments.datagram.end = end);
+    }
+}
+
+impl SnatCell for Entry<'_, FlowKey, Snat> {
+    fn read(&self) -> Snat {
+        self.get().unwrap_or_default()
+    }
+
+    fn note(&self, seen_s: u32, client: u32) {
+        self.change(|snat| *snat = Snat { seen_s, client, ..*snat });
+    }
+}
+
+impl SnatReplyCell for Entry<'_, SnatReplyKey, SnatReply> {
+    fn read(&self) -> SnatReply {
+        self.get().unwrap_or_default()
+    }
+
+    fn note(&self, seen_s: u32, server: u32) {
+        self.change(|reply| *reply = SnatReply { seen_s, server, ..*reply });
+    }
+}
+
+/// A word of bits on the host.
+#[derive(Debug)]
+pub struct HostBits<'a>(pub(super) &'a Cell<u64>);
+
+impl Bits for HostBits<'_> {
+    fn load(&self) -> u64 {
+        self.0.get()
+    }
+
+    fn set(&self, bits: u64) -> u64 {
+        let before = self.0.get();
+        self.0.set(before | bits);
+        before
+    }
+
+    fn clear(&self, bits: u64) {
+        self.0.set(self.0.get() & !bits);
+    }
+}

@@ -1,0 +1,184 @@
+//! The steps of the packet path.
+//!
+//! The kernel's verifier follows every way through a program, so that what is one function on the host is several there,
+//! each verified alone: `lb-ebpf` overrides the steps by calls, and each call does what is written here. What a step gets
+//! is the packet, its headers and a few numbers; what it gives back is a word.
+
+use crate::abi::{Datagram, Endpoint, FlowKey, Snat};
+use crate::checksum::Sum;
+use crate::forward::{self, Course, Exit, Return, exit, tunnel};
+use crate::handover::Place;
+use crate::headers::Headers;
+use crate::icmp::Quote;
+use crate::packet::Packet;
+use crate::refusal::{Refusal, Stop};
+use crate::tables::Tables;
+use crate::verdict::Outcome;
+use crate::{Verdict, answer, direct, fragment, handover, icmp, limits, parse, quic, reply, request, snat};
+
+/// The steps; without being told otherwise, one calls the next.
+pub trait Path<P: Packet + ?Sized>: Tables + Sized {
+    /// Reads a frame's headers.
+    #[inline(always)]
+    fn read(&self, packet: &P, headers: &mut Headers) -> Result<(), Refusal> {
+        parse::parse(packet, headers)
+    }
+
+    /// Asks the limits of a service.
+    #[inline(always)]
+    fn admit(&self, headers: &Headers, service: u32) -> Result<(), Refusal> {
+        limits::admit(self, headers, service)
+    }
+
+    /// The backend that a packet goes to whose slot hands over, or whose connection id says something else than its slot;
+    /// [`Slot::NOBODY`](crate::abi::Slot::NOBODY) for none.
+    #[inline(always)]
+    fn hand_over(&self, packet: &P, headers: &Headers, service: u32, place: &Place, claimed: u32) -> u32 {
+        handover::hand_over(packet, self, headers, service, place, claimed)
+    }
+
+    /// The backend that a QUIC packet's connection id names; [`Slot::NOBODY`](crate::abi::Slot::NOBODY) for none.
+    #[inline(always)]
+    fn quic(&self, packet: &P, headers: &Headers, service: u32) -> u32 {
+        quic::server(packet, self, headers, service)
+    }
+
+    /// Gives a flow a port of this host, or finds the one it has.
+    #[inline(always)]
+    fn snat_port(
+        &self,
+        packet: &P,
+        headers: &Headers,
+        service: u32,
+        backend: u32,
+        found: &mut Snat,
+    ) -> Result<(), Refusal> {
+        snat::port(packet, self, headers, service, backend, found)
+    }
+
+    /// Sees to it that a flow's replies will be known for its service's: see [`request::remember`].
+    #[inline(always)]
+    fn remember(&self, headers: &Headers, course: &Course, always: bool) {
+        request::remember(self, headers, course, always);
+    }
+
+    /// Remembers a flow with a backend's own address, if that has to be: see [`direct::note`].
+    #[inline(always)]
+    fn note_direct(&self, headers: &Headers, endpoint: &Endpoint) {
+        direct::note(self, headers, endpoint);
+    }
+
+    /// Takes a free port of a pool, by where its words begin and a hash: see [`snat::take_port`].
+    #[inline(always)]
+    fn take_port(&self, base: u32, spread: u64) -> u32 {
+        snat::take_port(self, base, spread)
+    }
+
+    /// Remembers a flow with the port that was taken for it: see [`snat::claim_port`].
+    #[inline(always)]
+    fn claim_port(&self, key: &FlowKey, snat: &mut Snat, base: u32) -> bool {
+        snat::claim_port(self, key, snat, base)
+    }
+
+    /// Forgets a flow and gives its port back.
+    #[inline(always)]
+    fn release_port(&self, key: &FlowKey, snat: &Snat) {
+        snat::release(self, key, snat);
+    }
+
+    /// Sends a packet to a backend that gets it as it is, or translated.
+    #[inline(always)]
+    fn send(&self, packet: &mut P, headers: &Headers, course: &Course) -> Outcome {
+        forward::send(packet, self, headers, course)
+    }
+
+    /// Sends a backend's packet to its client.
+    #[inline(always)]
+    fn send_back(&self, packet: &mut P, headers: &Headers, back: &Return) -> Outcome {
+        forward::to_client(packet, self, headers, back)
+    }
+
+    /// A packet from where a backend listens: finds whose it is, and writes where it goes.
+    #[inline(always)]
+    fn reply(&self, packet: &P, headers: &Headers, endpoint: &Endpoint, back: &mut Return) -> Result<(), Refusal> {
+        reply::reply(packet, self, headers, endpoint, back)
+    }
+
+    /// Wraps a packet for a tunnel.
+    #[inline(always)]
+    fn wrap(&self, packet: &mut P, headers: &Headers, backend: u32) -> Outcome {
+        tunnel::wrap(packet, self, headers, backend)
+    }
+
+    /// Remembers a datagram by its first fragment; gives the identification that its fragments leave with.
+    #[inline(always)]
+    fn begin_datagram(&self, headers: &Headers, datagram: &Datagram) -> Result<u32, Refusal> {
+        fragment::begin(self, headers, datagram)
+    }
+
+    /// A later fragment: finds where it goes.
+    #[inline(always)]
+    fn later_fragment(&self, headers: &Headers, datagram: &mut Datagram) -> Result<(), Refusal> {
+        fragment::later(self, headers, datagram)
+    }
+
+    /// An ICMP message: an error that is to be sent on, and whether to a backend, or why not.
+    #[inline(always)]
+    fn icmp(&self, packet: &P, headers: &Headers, quoted: &mut Headers) -> Result<bool, Refusal> {
+        icmp::message(packet, self, headers, quoted)
+    }
+
+    /// Finds the backend that an ICMP error is for.
+    #[inline(always)]
+    fn error_backend(&self, headers: &Headers, quoted: &Headers, course: &mut Course) -> Result<(), Refusal> {
+        icmp::backend(self, headers, quoted, course)
+    }
+
+    /// Finds the client that an ICMP error is for.
+    #[inline(always)]
+    fn error_client(&self, headers: &Headers, quoted: &Headers, back: &mut Return) -> Result<(), Refusal> {
+        icmp::client(self, headers, quoted, back)
+    }
+
+    /// Finds the way of a packet to its client.
+    #[inline(always)]
+    fn way_back(&self, packet: &P, headers: &Headers, back: &Return, exit: &mut Exit) -> Result<(), Stop> {
+        exit::back(packet, self, headers, back, exit)
+    }
+
+    /// Finds the way of a translated packet to its backend.
+    #[inline(always)]
+    fn way_there(&self, packet: &P, headers: &Headers, course: &Course, exit: &mut Exit) -> Result<(), Stop> {
+        exit::there(packet, self, headers, course, exit)
+    }
+
+    /// Changes an ICMP error, within and without.
+    #[inline(always)]
+    fn translate_error(
+        &self,
+        packet: &mut P,
+        headers: &Headers,
+        quoted: &Headers,
+        quote: &Quote,
+    ) -> Result<(), Refusal> {
+        icmp::translate(packet, headers, quoted, quote)
+    }
+
+    /// Has a frame leave by a way that was found.
+    #[inline(always)]
+    fn depart(&self, packet: &mut P, headers: &Headers, exit: &Exit) -> Outcome {
+        exit::depart(packet, headers, exit)
+    }
+
+    /// The sum over a part of a frame: see [`answer::sum`].
+    #[inline(always)]
+    fn sum(&self, packet: &P, at: usize, length: usize) -> Option<Sum> {
+        answer::sum(packet, at, length)
+    }
+
+    /// Tells a packet's sender why it is not forwarded, if that may be told.
+    #[inline(always)]
+    fn answer(&self, packet: &mut P, headers: &Headers, stop: Stop, ingress_ifindex: u32) -> Verdict {
+        answer::answer(packet, self, headers, stop, ingress_ifindex)
+    }
+}

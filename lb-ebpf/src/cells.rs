@@ -1,0 +1,255 @@
+//! Single elements of maps that programs of several CPUs, and the controller, read and write at once.
+
+use core::ptr::NonNull;
+
+use crate::frame::opaque;
+use lb_common::abi::{Datagram, FRAGMENT_WORDS, Flow, Fragments, Snat, SnatReply};
+use lb_common::gcra::Bucket;
+use lb_common::tables::{Bits, FlowCell, FragmentsCell, SnatCell, SnatReplyCell};
+
+/// A bucket in a map.
+pub struct KernelBucket(pub(crate) NonNull<u64>);
+
+impl Bucket for KernelBucket {
+    #[inline(always)]
+    fn load(&self) -> u64 {
+        // SAFETY: an aligned word of a map's element; volatile, because other CPUs write it.
+        unsafe { self.0.as_ptr().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn compare_exchange(&self, expected: u64, new: u64) -> u64 {
+        let found: u64;
+        // SAFETY: as in `load`. Rust's own atomics compile to plain loads and stores here, because the target is
+        // declared single-threaded; this is the instruction itself (BPF_ATOMIC | BPF_CMPXCHG, Linux 5.12).
+        unsafe {
+            core::arch::asm!(
+                "r0 = {expected}",
+                "r0 = cmpxchg_64({at} + 0, r0, {new})",
+                expected = in(reg) expected,
+                at = in(reg) self.0.as_ptr(),
+                new = in(reg) new,
+                out("r0") found,
+            );
+        }
+        found
+    }
+}
+
+/// A remembered flow in a map. Deleted meanwhile, it may be another one's already: what is written then is one more sign
+/// of life, and what is read was true a moment ago.
+pub struct KernelFlow(pub(crate) NonNull<Flow>);
+
+impl KernelFlow {
+    #[inline(always)]
+    fn put(&self, field: *mut u32, value: u32) {
+        // SAFETY: an aligned word of a map's element; volatile, because other CPUs and the controller read it.
+        unsafe { field.write_volatile(value) };
+    }
+}
+
+impl FlowCell for KernelFlow {
+    #[inline(always)]
+    fn read(&self) -> Flow {
+        // SAFETY: a map's element; each word is whole, and no two of them need to be of one moment.
+        unsafe { self.0.as_ptr().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn note_client(&self, seen_s: u32, flags: u32, next: u32, expects: u32) {
+        let flow = self.0.as_ptr();
+        // SAFETY: places inside of the element.
+        let (seen, client, next_at, expects_at) = unsafe {
+            (
+                &raw mut (*flow).seen_s,
+                &raw mut (*flow).client,
+                &raw mut (*flow).client_next,
+                &raw mut (*flow).client_expects,
+            )
+        };
+        self.put(seen, seen_s);
+        self.put(client, flags);
+        self.put(next_at, next);
+        self.put(expects_at, expects);
+    }
+
+    #[inline(always)]
+    fn note_server(&self, seen_s: u32, flags: u32) {
+        let flow = self.0.as_ptr();
+        // SAFETY: places inside of the element.
+        let (seen, server) = unsafe { (&raw mut (*flow).seen_s, &raw mut (*flow).server) };
+        self.put(seen, seen_s);
+        self.put(server, flags);
+    }
+
+    #[inline(always)]
+    fn begin(&self, flow: Flow) {
+        let at = self.0.as_ptr();
+        // SAFETY: a place inside of the element.
+        let (backend, server) = unsafe { (&raw mut (*at).backend, &raw mut (*at).server) };
+        self.put(backend, flow.backend);
+        self.put(server, flow.server);
+        self.note_client(flow.seen_s, flow.client, flow.client_next, flow.client_expects);
+    }
+}
+
+/// A word of bits in a map. Changes are the instructions themselves, as in [`KernelBucket`]: BPF_ATOMIC with BPF_OR or BPF_AND
+/// and BPF_FETCH, Linux 5.12.
+pub struct KernelBits(pub(crate) NonNull<u64>);
+
+impl Bits for KernelBits {
+    #[inline(always)]
+    fn load(&self) -> u64 {
+        // SAFETY: an aligned word of a map's element; volatile, because other CPUs write it.
+        unsafe { self.0.as_ptr().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn set(&self, bits: u64) -> u64 {
+        fetch_or(self.0.as_ptr(), bits)
+    }
+
+    #[inline(always)]
+    fn clear(&self, bits: u64) {
+        // SAFETY: as in `load`.
+        unsafe {
+            core::arch::asm!(
+                "{bits} = atomic_fetch_and((u64 *)({at} + 0), {bits})",
+                at = in(reg) self.0.as_ptr(),
+                bits = inout(reg) !bits => _,
+            );
+        }
+    }
+}
+
+/// Sets bits of a map's word; returns what it was.
+#[inline(always)]
+fn fetch_or(word: *mut u64, bits: u64) -> u64 {
+    let before: u64;
+    // SAFETY: every caller has an aligned word of a map's element.
+    unsafe {
+        core::arch::asm!(
+            "{bits} = atomic_fetch_or((u64 *)({at} + 0), {bits})",
+            at = in(reg) word,
+            bits = inout(reg) bits => before,
+        );
+    }
+    before
+}
+
+/// Adds to a map's word; returns what it was.
+#[inline(always)]
+pub fn fetch_add(word: NonNull<u64>, value: u64) -> u64 {
+    let before: u64;
+    // SAFETY: every caller has an aligned word of a map's element.
+    unsafe {
+        core::arch::asm!(
+            "{value} = atomic_fetch_add((u64 *)({at} + 0), {value})",
+            at = in(reg) word.as_ptr(),
+            value = inout(reg) value => before,
+        );
+    }
+    before
+}
+
+/// A datagram in fragments in a map. Evicted meanwhile, it may be another one's already: what is written then can only
+/// have that one's fragments refused.
+pub struct KernelFragments(pub(crate) NonNull<Fragments>);
+
+impl FragmentsCell for KernelFragments {
+    #[inline(always)]
+    fn datagram(&self) -> Datagram {
+        // SAFETY: a place inside of a map's element. All but three of its words are written before it is found, of which `got` is not looked at; those are
+        // whole.
+        unsafe {
+            let datagram = &raw const (*self.0.as_ptr()).datagram;
+            Datagram {
+                fate: (&raw const (*datagram).fate).read_volatile(),
+                end: (&raw const (*datagram).end).read_volatile(),
+                ..datagram.read()
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn mark(&self, word: usize, blocks: u64) -> u64 {
+        // SAFETY: a place inside of a map's element.
+        let seen = unsafe { (&raw mut (*self.0.as_ptr()).seen).cast::<u64>().add(opaque(word) & (FRAGMENT_WORDS - 1)) };
+        fetch_or(seen, blocks)
+    }
+
+    #[inline(always)]
+    fn add(&self, bytes: u32) -> u64 {
+        // SAFETY: a place inside of a map's element.
+        let got = unsafe { NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).datagram.got) };
+        fetch_add(got, u64::from(bytes))
+    }
+
+    #[inline(always)]
+    fn set_fate(&self, fate: u32) {
+        // SAFETY: as in `datagram`.
+        unsafe { (&raw mut (*self.0.as_ptr()).datagram.fate).write_volatile(fate) };
+    }
+
+    #[inline(always)]
+    fn set_end(&self, end: u32) {
+        // SAFETY: as in `datagram`.
+        unsafe { (&raw mut (*self.0.as_ptr()).datagram.end).write_volatile(end) };
+    }
+}
+
+/// A flow both ends of which are rewritten, in a map. As with [`KernelFlow`], it may be gone.
+pub struct KernelSnat(pub(crate) NonNull<Snat>);
+
+impl SnatCell for KernelSnat {
+    #[inline(always)]
+    fn read(&self) -> Snat {
+        let snat = self.0.as_ptr();
+        // SAFETY: a map's element, of which nothing changes but the two words that are read by themselves.
+        unsafe {
+            Snat {
+                seen_s: (&raw const (*snat).seen_s).read_volatile(),
+                client: (&raw const (*snat).client).read_volatile(),
+                ..snat.read()
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn note(&self, seen_s: u32, client: u32) {
+        let snat = self.0.as_ptr();
+        // SAFETY: aligned words of a map's element; volatile, because other CPUs and the controller read them.
+        unsafe {
+            (&raw mut (*snat).seen_s).write_volatile(seen_s);
+            (&raw mut (*snat).client).write_volatile(client);
+        }
+    }
+}
+
+/// The same flow as the backend sees it.
+pub struct KernelSnatReply(pub(crate) NonNull<SnatReply>);
+
+impl SnatReplyCell for KernelSnatReply {
+    #[inline(always)]
+    fn read(&self) -> SnatReply {
+        let reply = self.0.as_ptr();
+        // SAFETY: as in `KernelSnat`.
+        unsafe {
+            SnatReply {
+                seen_s: (&raw const (*reply).seen_s).read_volatile(),
+                server: (&raw const (*reply).server).read_volatile(),
+                ..reply.read()
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn note(&self, seen_s: u32, server: u32) {
+        let reply = self.0.as_ptr();
+        // SAFETY: as in `KernelSnat`.
+        unsafe {
+            (&raw mut (*reply).seen_s).write_volatile(seen_s);
+            (&raw mut (*reply).server).write_volatile(server);
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! The steps of the packet path that are functions of their own in the kernel.
+//!
+//! They are *global* functions in the verifier's sense (Linux 5.6): each is verified once and alone, whatever it is called
+//! with, so that the ways through one are not multiplied by those through another. They get the context, structures by
+//! pointer, which the verifier checks against their type, and numbers; they give back a word.
+
+use aya_ebpf::bindings::xdp_md;
+use lb_common::abi::{Datagram, Endpoint, FlowKey, Slot, Snat};
+use lb_common::checksum::Sum;
+use lb_common::forward::{self, Course, Exit, Return, exit, tunnel};
+use lb_common::handover::Place;
+use lb_common::icmp::Quote;
+use lb_common::refusal::Stop;
+use lb_common::verdict::{self, Outcome};
+use lb_common::{
+    Headers, Path, Refusal, Verdict, answer, direct, fragment, handover, icmp, limits, parse, quic, reply, request,
+    snat,
+};
+
+use crate::frame::{SkbFrame, XdpFrame};
+use crate::tables::Maps;
+
+/// A refusal's number plus one, or 0 for none.
+#[inline(always)]
+fn code(result: Result<(), Refusal>) -> u32 {
+    match result {
+        Ok(()) => 0,
+        Err(refusal) => refusal as u32 + 1,
+    }
+}
+
+/// The inverse of [`code`].
+#[inline(always)]
+fn decode(code: u32) -> Result<(), Refusal> {
+    match code.checked_sub(1) {
+        None => Ok(()),
+        Some(index) => Err(Refusal::from_index(index).unwrap_or(Refusal::Malformed)),
+    }
+}
+
+/// What a function says that was called without one of its structures, which never happens.
+const NOTHING: u64 = verdict::pack(Err(Stop { refusal: Refusal::Malformed, mtu: 0 }));
+
+/// What a step comes to that only finds something; see [`finished`].
+#[inline(always)]
+fn done(result: Result<(), Stop>) -> u64 {
+    verdict::pack(result.map(|()| Verdict::Stack))
+}
+
+/// The inverse of [`done`].
+#[inline(always)]
+fn finished(word: u64) -> Result<(), Stop> {
+    verdict::unpack(word).map(|_| ())
+}
+
+/// Reads a structure that the verifier knows to be there, once it was compared with null.
+macro_rules! given {
+    ($pointer:ident or $otherwise:expr) => {
+        // SAFETY: the caller's structure, for as long as the call takes; the verifier checks its size.
+        match unsafe { $pointer.as_ref() } {
+            Some(given) => given,
+            None => return $otherwise,
+        }
+    };
+    (mut $pointer:ident or $otherwise:expr) => {
+        // SAFETY: the same; nobody else has it meanwhile.
+        match unsafe { $pointer.as_mut() } {
+            Some(given) => given,
+            None => return $otherwise,
+        }
+    };
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_parse(ctx: *mut xdp_md, headers: *mut Headers) -> u32 {
+    let headers = given!(mut headers or code(Err(Refusal::Truncated)));
+    code(parse::parse(&XdpFrame::of(ctx), headers))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_admit(headers: *const Headers, service: u32) -> u32 {
+    let headers = given!(headers or code(Err(Refusal::Malformed)));
+    code(limits::admit(&Maps::without_context(), headers, service))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_hand_over(
+    ctx: *mut xdp_md,
+    headers: *const Headers,
+    service: u32,
+    place: *const Place,
+    claimed: u32,
+) -> u32 {
+    let headers = given!(headers or Slot::NOBODY);
+    let place = given!(place or Slot::NOBODY);
+    handover::hand_over(&XdpFrame::of(ctx), &Maps::of(ctx), headers, service, place, claimed)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_quic(ctx: *mut xdp_md, headers: *const Headers, service: u32) -> u32 {
+    let headers = given!(headers or Slot::NOBODY);
+    quic::server(&XdpFrame::of(ctx), &Maps::of(ctx), headers, service)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_snat(
+    ctx: *mut xdp_md,
+    headers: *const Headers,
+    service: u32,
+    backend: u32,
+    found: *mut Snat,
+) -> u32 {
+    let headers = given!(headers or code(Err(Refusal::Malformed)));
+    let found = given!(mut found or code(Err(Refusal::Malformed)));
+    code(snat::port(&XdpFrame::of(ctx), &Maps::of(ctx), headers, service, backend, found))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_remember(headers: *const Headers, course: *const Course, always: bool) -> u32 {
+    let headers = given!(headers or 0);
+    let course = given!(course or 0);
+    request::remember(&Maps::without_context(), headers, course, always);
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_note_direct(headers: *const Headers, endpoint: *const Endpoint) -> u32 {
+    let headers = given!(headers or 0);
+    let endpoint = given!(endpoint or 0);
+    direct::note(&Maps::without_context(), headers, endpoint);
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_take_port(base: u32, spread: u64) -> u32 {
+    snat::take_port(&Maps::without_context(), base, spread)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_claim_port(key: *const FlowKey, snat: *mut Snat, base: u32) -> u32 {
+    let key = given!(key or 0);
+    let snat = given!(mut snat or 0);
+    u32::from(snat::claim_port(&Maps::without_context(), key, snat, base))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_release_port(key: *const FlowKey, snat: *const Snat) -> u32 {
+    let key = given!(key or 0);
+    let snat = given!(snat or 0);
+    snat::release(&Maps::without_context(), key, snat);
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_reply(
+    ctx: *mut xdp_md,
+    headers: *const Headers,
+    endpoint: *const Endpoint,
+    back: *mut Return,
+) -> u32 {
+    let headers = given!(headers or code(Err(Refusal::Malformed)));
+    let endpoint = given!(endpoint or code(Err(Refusal::Malformed)));
+    let back = given!(mut back or code(Err(Refusal::Malformed)));
+    code(reply::reply(&XdpFrame::of(ctx), &Maps::of(ctx), headers, endpoint, back))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_send(ctx: *mut xdp_md, headers: *const Headers, course: *const Course) -> u64 {
+    let headers = given!(headers or NOTHING);
+    let course = given!(course or NOTHING);
+    verdict::pack(forward::send(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, course))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_send_back(ctx: *mut xdp_md, headers: *const Headers, back: *const Return) -> u64 {
+    let headers = given!(headers or NOTHING);
+    let back = given!(back or NOTHING);
+    verdict::pack(forward::to_client(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, back))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_wrap(ctx: *mut xdp_md, headers: *const Headers, backend: u32) -> u64 {
+    let headers = given!(headers or NOTHING);
+    verdict::pack(tunnel::wrap(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, backend))
+}
+
+/// The identification in the lower half; or a refusal's number plus one in the upper half.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_datagram(headers: *const Headers, datagram: *const Datagram) -> u64 {
+    let headers = given!(headers or 1 << 32);
+    let datagram = given!(datagram or 1 << 32);
+    match fragment::begin(&Maps::without_context(), headers, datagram) {
+        Ok(id) => u64::from(id),
+        Err(refusal) => (refusal as u64 + 1) << 32,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_fragment(headers: *const Headers, datagram: *mut Datagram) -> u32 {
+    let headers = given!(headers or code(Err(Refusal::Malformed)));
+    let datagram = given!(mut datagram or code(Err(Refusal::Malformed)));
+    code(fragment::later(&Maps::without_context(), headers, datagram))
+}
+
+/// 0 for an error that a client is to get; 1 for one that is a backend's; or a refusal's number plus two.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_icmp(ctx: *mut xdp_md, headers: *const Headers, quoted: *mut Headers) -> u32 {
+    let headers = given!(headers or TO_BACKEND + code(Err(Refusal::Malformed)));
+    let quoted = given!(mut quoted or TO_BACKEND + code(Err(Refusal::Malformed)));
+    match icmp::message(&XdpFrame::of(ctx), &Maps::of(ctx), headers, quoted) {
+        Ok(to_backend) => u32::from(to_backend),
+        Err(refusal) => TO_BACKEND + code(Err(refusal)),
+    }
+}
+
+/// See [`weir_icmp`].
+const TO_BACKEND: u32 = 1;
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_error_backend(headers: *const Headers, quoted: *const Headers, course: *mut Course) -> u32 {
+    let headers = given!(headers or code(Err(Refusal::Malformed)));
+    let quoted = given!(quoted or code(Err(Refusal::Malformed)));
+    let course = given!(mut course or code(Err(Refusal::Malformed)));
+    code(icmp::backend(&Maps::without_context(), headers, quoted, course))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_error_client(headers: *const Headers, quoted: *const Headers, back: *mut Return) -> u32 {
+    let headers = given!(headers or code(Err(Refusal::Malformed)));
+    let quoted = given!(quoted or code(Err(Refusal::Malformed)));
+    let back = given!(mut back or code(Err(Refusal::Malformed)));
+    code(icmp::client(&Maps::without_context(), headers, quoted, back))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_way_back(ctx: *mut xdp_md, headers: *const Headers, back: *const Return, exit: *mut Exit) -> u64 {
+    let headers = given!(headers or NOTHING);
+    let back = given!(back or NOTHING);
+    let exit = given!(mut exit or NOTHING);
+    done(exit::back(&XdpFrame::of(ctx), &Maps::of(ctx), headers, back, exit))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_way_there(ctx: *mut xdp_md, headers: *const Headers, course: *const Course, exit: *mut Exit) -> u64 {
+    let headers = given!(headers or NOTHING);
+    let course = given!(course or NOTHING);
+    let exit = given!(mut exit or NOTHING);
+    done(exit::there(&XdpFrame::of(ctx), &Maps::of(ctx), headers, course, exit))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_translate_error(
+    ctx: *mut xdp_md,
+    headers: *const Headers,
+    quoted: *const Headers,
+    quote: *const Quote,
+) -> u32 {
+    let headers = given!(headers or code(Err(Refusal::Malformed)));
+    let quoted = given!(quoted or code(Err(Refusal::Malformed)));
+    let quote = given!(quote or code(Err(Refusal::Malformed)));
+    code(icmp::translate(&mut XdpFrame::of(ctx), headers, quoted, quote))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_depart(ctx: *mut xdp_md, headers: *const Headers, exit: *const Exit) -> u64 {
+    let headers = given!(headers or NOTHING);
+    let exit = given!(exit or NOTHING);
+    verdict::pack(exit::depart(&mut XdpFrame::of(ctx), headers, exit))
+}
+
+/// A sum in sixteen bits, or more than that when there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_sum(ctx: *mut xdp_md, at: u32, length: u32) -> u32 {
+    match answer::sum(&XdpFrame::of(ctx), at as usize, length as usize) {
+        Some(sum) => u32::from(sum.folded()),
+        None => u32::MAX,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_answer(
+    ctx: *mut xdp_md,
+    headers: *const Headers,
+    refusal: u32,
+    mtu: u32,
+    ingress_ifindex: u32,
+) -> u64 {
+    let headers = given!(headers or NOTHING);
+    let refusal = Refusal::from_index(refusal).unwrap_or(Refusal::Malformed);
+    let stop = Stop { refusal, mtu: mtu as u16 };
+    verdict::pack(Ok(answer::answer(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, stop, ingress_ifindex)))
+}
+
+impl Path<XdpFrame> for Maps {
+    #[inline(always)]
+    fn read(&self, packet: &XdpFrame, headers: &mut Headers) -> Result<(), Refusal> {
+        decode(weir_parse(packet.ctx(), headers))
+    }
+
+    #[inline(always)]
+    fn admit(&self, headers: &Headers, service: u32) -> Result<(), Refusal> {
+        decode(weir_admit(headers, service))
+    }
+
+    #[inline(always)]
+    fn hand_over(&self, packet: &XdpFrame, headers: &Headers, service: u32, place: &Place, claimed: u32) -> u32 {
+        weir_hand_over(packet.ctx(), headers, service, place, claimed)
+    }
+
+    #[inline(always)]
+    fn quic(&self, packet: &XdpFrame, headers: &Headers, service: u32) -> u32 {
+        weir_quic(packet.ctx(), headers, service)
+    }
+
+    #[inline(always)]
+    fn snat_port(
+        &self,
+        packet: &XdpFrame,
+        headers: &Headers,
+        service: u32,
+        backend: u32,
+        found: &mut Snat,
+    ) -> Result<(), Refusal> {
+        decode(weir_snat(packet.ctx(), headers, service, backend, found))
+    }
+
+    #[inline(always)]
+    fn remember(&self, headers: &Headers, course: &Course, always: bool) {
+        weir_remember(headers, course, always);
+    }
+
+    #[inline(always)]
+    fn note_direct(&self, headers: &Headers, endpoint: &Endpoint) {
+        weir_note_direct(headers, endpoint);
+    }
+
+    #[inline(always)]
+    fn take_port(&self, base: u32, spread: u64) -> u32 {
+        weir_take_port(base, spread)
+    }
+
+    #[inline(always)]
+    fn claim_port(&self, key: &FlowKey, snat: &mut Snat, base: u32) -> bool {
+        weir_claim_port(key, snat, base) != 0
+    }
+
+    #[inline(always)]
+    fn release_port(&self, key: &FlowKey, snat: &Snat) {
+        weir_release_port(key, snat);
+    }
+
+    #[inline(always)]
+    fn reply(
+        &self,
+        packet: &XdpFrame,
+        headers: &Headers,
+        endpoint: &Endpoint,
+        back: &mut Return,
+    ) -> Result<(), Refusal> {
+        decode(weir_reply(packet.ctx(), headers, endpoint, back))
+    }
+
+    #[inline(always)]
+    fn send(&self, packet: &mut XdpFrame, headers: &Headers, course: &Course) -> Outcome {
+        verdict::unpack(weir_send(packet.ctx(), headers, course))
+    }
+
+    #[inline(always)]
+    fn send_back(&self, packet: &mut XdpFrame, headers: &Headers, back: &Return) -> Outcome {
+        verdict::unpack(weir_send_back(packet.ctx(), headers, back))
+    }
+
+    #[inline(always)]
+    fn wrap(&self, packet: &mut XdpFrame, headers: &Headers, backend: u32) -> Outcome {
+        verdict::unpack(weir_wrap(packet.ctx(), headers, backend))
+    }
+
+    #[inline(always)]
+    fn begin_datagram(&self, headers: &Headers, datagram: &Datagram) -> Result<u32, Refusal> {
+        let word = weir_datagram(headers, datagram);
+        decode((word >> 32) as u32)?;
+        Ok(word as u32)
+    }
+
+    #[inline(always)]
+    fn later_fragment(&self, headers: &Headers, datagram: &mut Datagram) -> Result<(), Refusal> {
+        decode(weir_fragment(headers, datagram))
+    }
+
+    #[inline(always)]
+    fn icmp(&self, packet: &XdpFrame, headers: &Headers, quoted: &mut Headers) -> Result<bool, Refusal> {
+        match weir_icmp(packet.ctx(), headers, quoted).checked_sub(TO_BACKEND) {
+            None => Ok(false),
+            Some(code) => decode(code).map(|()| true),
+        }
+    }
+
+    #[inline(always)]
+    fn error_backend(&self, headers: &Headers, quoted: &Headers, course: &mut Course) -> Result<(), Refusal> {
+        decode(weir_error_backend(headers, quoted, course))
+    }
+
+    #[inline(always)]
+    fn error_client(&self, headers: &Headers, quoted: &Headers, back: &mut Return) -> Result<(), Refusal> {
+        decode(weir_error_client(headers, quoted, back))
+    }
+
+    #[inline(always)]
+    fn way_back(&self, packet: &XdpFrame, headers: &Headers, back: &Return, exit: &mut Exit) -> Result<(), Stop> {
+        finished(weir_way_back(packet.ctx(), headers, back, exit))
+    }
+
+    #[inline(always)]
+    fn way_there(&self, packet: &XdpFrame, headers: &Headers, course: &Course, exit: &mut Exit) -> Result<(), Stop> {
+        finished(weir_way_there(packet.ctx(), headers, course, exit))
+    }
+
+    #[inline(always)]
+    fn translate_error(
+        &self,
+        packet: &mut XdpFrame,
+        headers: &Headers,
+        quoted: &Headers,
+        quote: &Quote,
+    ) -> Result<(), Refusal> {
+        decode(weir_translate_error(packet.ctx(), headers, quoted, quote))
+    }
+
+    #[inline(always)]
+    fn depart(&self, packet: &mut XdpFrame, headers: &Headers, exit: &Exit) -> Outcome {
+        verdict::unpack(weir_depart(packet.ctx(), headers, exit))
+    }
+
+    #[inline(always)]
+    fn sum(&self, packet: &XdpFrame, at: usize, length: usize) -> Option<Sum> {
+        u16::try_from(weir_sum(packet.ctx(), at as u32, length as u32)).ok().map(|sum| Sum::none().add16(sum))
+    }
+
+    #[inline(always)]
+    fn answer(&self, packet: &mut XdpFrame, headers: &Headers, stop: Stop, ingress_ifindex: u32) -> Verdict {
+        match verdict::unpack(weir_answer(
+            packet.ctx(),
+            headers,
+            stop.refusal as u32,
+            u32::from(stop.mtu),
+            ingress_ifindex,
+        )) {
+            Ok(verdict) => verdict,
+            Err(stop) => Verdict::Refused(stop.refusal),
+        }
+    }
+}
+
+/// What the host sends is only looked at.
+impl Path<SkbFrame> for Maps {}
