@@ -10,7 +10,8 @@ use nix::sys::signal::Signal;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use weir_tests::lab::{
     BACK, Consul, FRONT, FrameSocket, HOST_DEVICE, HTTP_PORT, HttpLoad, HttpServer, Kept, Lab, Process, Registration,
-    UDP_PORT, UdpEcho, UdpLoad, WEIR_FRONT_V4, WEIR_FRONT_V6, request, run, sweep, wait_until,
+    Tag, Trunk, UDP_PORT, UdpEcho, UdpLoad, WAY_DEVICE, WEIR_FRONT_V4, WEIR_FRONT_V6, request, run, sweep, vip_v4,
+    vip_v6, wait_until,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -182,4 +183,107 @@ fn consul_is_real() {
     consul.deregister("web-1").unwrap();
     assert_eq!(passing(&consul), serde_json::json!([]));
     consul.leave().unwrap();
+}
+
+/// Both families, 100 KB up and down.
+fn carries(lab: &Lab, requests: usize) {
+    for backend in &lab.backends {
+        let _server = HttpServer::start(&backend.netns, &backend.name, HTTP_PORT).unwrap();
+        for address in [IpAddr::from(backend.v4), IpAddr::from(backend.v6)] {
+            let load = HttpLoad { body: 100_000, ..HttpLoad::new((address, HTTP_PORT).into(), requests) };
+            let report = load.run(&lab.clients[0].netns);
+            assert_eq!((report.failed(), report.share(&backend.name)), (0, 1.0), "{report:?}");
+            println!("{requests} requests of 100 KB to {address} in {:?}", report.elapsed);
+        }
+    }
+}
+
+#[test]
+fn bodies_go_up_and_come_back() {
+    carries(&Lab::builder().backends(1).build().unwrap(), 200);
+}
+
+#[test]
+fn a_hop_says_what_is_too_large_for_it() {
+    let lab = Lab::builder().backends(1).hop_mtu(1_400).build().unwrap();
+    let backend = &lab.backends[0];
+    // Otherwise the kernel joins frames before the socket sees them.
+    backend.netns.command("ethtool", &["-K", HOST_DEVICE, "gro", "off"]).unwrap();
+    let wire = FrameSocket::open(&backend.netns, HOST_DEVICE).unwrap();
+    carries(&lab, 50);
+    let (mut longest, mut frames) = (0, 0);
+    while let Some(frame) = wire.receive(Duration::from_millis(50)).unwrap() {
+        longest = longest.max(frame.len());
+        frames += 1;
+    }
+    assert!(frames > 100 && longest == 1_414, "{frames} frames, the longest of {longest} bytes");
+    for (address, family) in [(IpAddr::from(backend.v4), "-4"), (backend.v6.into(), "-6")] {
+        let learnt = lab.clients[0].netns.ip(&format!("{family} route get {address}")).unwrap();
+        assert!(learnt.contains("mtu 1400"), "{learnt}");
+    }
+}
+
+#[test]
+fn trunks_tag_what_they_send_and_take_nothing_without_a_tag() {
+    let lab = Lab::builder().backends(1).build().unwrap();
+    let (client, backend) = (&lab.clients[0], &lab.backends[0]);
+    let tags = [Tag::provider(7), Tag::customer(100)];
+    let _trunk = Trunk::on(&lab.switch, "weir-front", &tags).unwrap();
+    let wire = FrameSocket::open(&lab.weir, FRONT).unwrap();
+    let echo = UdpEcho::start(&backend.netns, &backend.name, UDP_PORT).unwrap();
+    for address in [IpAddr::from(backend.v4), backend.v6.into()] {
+        let load = UdpLoad { flows: 1, ..UdpLoad::new((address, UDP_PORT).into(), 10, SECOND / 2) };
+        // Weir's host has no such VLAN: nothing gets any further.
+        assert_eq!(load.run(&client.netns).unwrap().answered(), 0);
+        let tagged = wire.expect(SECOND, |frame| frame[12..20] == [0x88, 0xa8, 0, 7, 0x81, 0, 0, 100]).unwrap();
+        assert_eq!(tagged[20..22], if address.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] });
+    }
+    assert_eq!(echo.received(), 0);
+    // The other way: what has these tags arrives without, all else does not arrive.
+    let arrives = FrameSocket::open(&client.netns, HOST_DEVICE).unwrap();
+    let addresses = [client.netns.mac(HOST_DEVICE).unwrap(), lab.weir.mac(FRONT).unwrap()].concat();
+    let frame = |tags: &[u8], mark: &[u8]| [&addresses[..], tags, &[0x88, 0xb5], mark].concat();
+    for (tags, mark) in [
+        (&[][..], &b"without"[..]),
+        (&[0x81, 0, 0, 100], b"one"),
+        (&[0x88, 0xa8, 0, 7, 0x81, 0, 0, 101], b"another"),
+        (&[0x88, 0xa8, 0, 7, 0x81, 0, 0, 100, 0x81, 0, 0, 100], b"three"),
+        (&[0x88, 0xa8, 0, 7, 0x81, 0, 0, 100], b"right"),
+    ] {
+        wire.send(&frame(tags, mark)).unwrap();
+    }
+    let first = arrives.expect(SECOND, |found| found[12..14] == [0x88, 0xb5]).unwrap();
+    assert_eq!(first[14..], *b"right");
+    // Weir's host has learnt its neighbours all the same.
+    assert!(lab.weir.ip("neigh show").unwrap().contains(&client.v4.to_string()));
+}
+
+#[test]
+fn backends_answer_from_a_vip_past_weirs_host() {
+    let lab = Lab::builder().backends(2).build().unwrap();
+    let (client, vips) = (&lab.clients[0], [vip_v4(10), vip_v6(10)]);
+    lab.return_directly(&lab.backends[1], &vips).unwrap();
+    let start = |vip| UdpEcho::start_at(&lab.backends[1].netns, "b2", SocketAddr::new(vip, UDP_PORT)).unwrap();
+    let echoes = vips.map(start);
+    // Weir's host stands in for Weir: it routes the VIPs to the backend that has them.
+    let (v4, v6) = (lab.backends[1].v4, lab.backends[1].v6);
+    let [vip, vip6] = vips;
+    lab.weir.ip_batch(&format!("route add {vip} via {v4}\nroute add {vip6} via {v6}\n")).unwrap();
+    let wire = FrameSocket::open(&lab.weir, BACK).unwrap();
+    for vip in vips {
+        let load = UdpLoad { flows: 4, ..UdpLoad::new((vip, UDP_PORT).into(), 100, SECOND / 2) };
+        let report = load.run(&client.netns).unwrap();
+        assert_eq!(report.answered(), report.sent, "{report:?}");
+    }
+    assert_eq!(echoes.iter().map(UdpEcho::received).sum::<u64>(), 100);
+    while let Some(frame) = wire.receive(Duration::from_millis(50)).unwrap() {
+        assert!(!frame.ends_with(b"..."), "an answer came by Weir's host: {frame:02x?}");
+    }
+    let direct = lab.backends[1].netns.ip(&format!("-s -json link show dev {WAY_DEVICE}")).unwrap();
+    assert!(direct.contains("\"packets\""), "{direct}");
+    // Of the other one, only who stands for the snat address hears.
+    lab.return_only_to(&lab.backends[0], &[IpAddr::from([192, 0, 2, 5])]).unwrap();
+    let route = |to: &str| lab.backends[0].netns.ip(&format!("route get {to}"));
+    assert!(route("192.0.2.5").unwrap().contains("via 10.0.1.1"));
+    assert!(route("198.51.100.11").is_err());
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use weir_tests::lab::traffic::{
-    ANSWER_PORT, Answerer, Cause, Ledger, Lives, Manners, ShortLoad, SynFlood, TcpFleet, Traffic, UdpFleet, UdpStream,
+    ANSWER_PORT, Answerer, Cause, Fleet, Ledger, Lives, Manners, ShortLoad, SynFlood, Traffic, UdpStream,
 };
 use weir_tests::lab::{Backend, Lab, wait_until};
 
@@ -23,8 +23,8 @@ fn nothing_breaks_where_nothing_changes() {
     let ledger = Ledger::default();
     let lives = Lives::Some { one_in: 2, longest: PAUSE };
     let manners = Manners { lives, ..Manners::new(targets(backend), 60, PAUSE) };
-    let tcp = TcpFleet::start(client, manners.clone(), &ledger);
-    let udp = UdpFleet::start(client, manners, &ledger);
+    let tcp = Fleet::tcp(client, manners.clone(), &ledger);
+    let udp = Fleet::udp(client, manners, &ledger);
     let short = ShortLoad::start(client, targets(backend), 200, &ledger);
     let stream = UdpStream::start(client, &targets(backend), 2_000, 4).unwrap();
     let mut answered = 0;
@@ -50,8 +50,8 @@ fn what_breaks_is_entered_unless_it_is_excused() {
     let (client, backend) = (&lab.clients[0].netns, &lab.backends[0]);
     let ledger = Ledger::default();
     let mut server = Answerer::start(&backend.netns, &backend.name).unwrap();
-    let tcp = TcpFleet::start(client, Manners::new(targets(backend), 10, PAUSE), &ledger);
-    let udp = UdpFleet::start(client, Manners::new(targets(backend), 10, PAUSE), &ledger);
+    let tcp = Fleet::tcp(client, Manners::new(targets(backend), 10, PAUSE), &ledger);
+    let udp = Fleet::udp(client, Manners::new(targets(backend), 10, PAUSE), &ledger);
     let all = || wait_until("all to be open", SOON, || (tcp.open() == 10 && udp.open() == 10).then_some(()));
     all().unwrap();
 

@@ -15,7 +15,15 @@ pub(crate) fn root() -> &'static Path {
 
 /// `cargo ARGUMENTS…` in the workspace; what it writes is this program's own output.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
-    let status = command(arguments).status().with_context(|| format!("cannot run {}", shown(arguments)))?;
+    run_with(arguments, &[])
+}
+
+/// [`run`] with variables in the environment.
+pub(crate) fn run_with(arguments: &[&str], variables: &[(&str, String)]) -> Result<()> {
+    let status = command(arguments)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .status()
+        .with_context(|| format!("cannot run {}", shown(arguments)))?;
     if !status.success() {
         bail!("{} failed ({status})", shown(arguments));
     }

@@ -4,6 +4,7 @@ mod cargo;
 mod chaos;
 mod ci;
 mod demo;
+mod fuzz;
 mod mark;
 mod privileges;
 mod screen;
@@ -34,6 +35,8 @@ enum Verb {
     Demo(demo::Options),
     /// Changes, stops, kills and upgrades Weir while thousands of connections talk, and says what broke
     Chaos(chaos::Options),
+    /// Sends packets made up through the host's build of the packet path and the kernel's, and says where they differ
+    Fuzz(fuzz::Options),
     /// Runs every test, or those whose names contain one of the filters; needs root
     Test {
         /// Parts of the names of the tests to run
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Setup { check } => setup::run(check),
         Verb::Demo(options) => demo::run(&options),
         Verb::Chaos(options) => chaos::run(&options),
+        Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Test { filters } => ci::test(&filters),
         Verb::Ci => ci::all(),
         Verb::Clean => clean(),

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::addresses::{WEIR_BACK_V4, WEIR_BACK_V6, WEIR_FRONT_V4, WEIR_FRONT_V6};
 use super::command::run_with_input;
+use super::direct::WAY_DEVICE;
+use super::hop;
 use super::netns::Netns;
-use super::topology::{BACK, FRONT, HOST_DEVICE, WEIR_BACK_V4, WEIR_BACK_V6, WEIR_FRONT_V4, WEIR_FRONT_V6};
+use super::topology::{BACK, FRONT, HOST_DEVICE};
 use super::wait::wait_until;
 
-/// The index of [`HOST_DEVICE`] and of [`FRONT`]; more than the switch has ports.
+/// The index of a host's first device, and one less than that of its second; more than the switch has ports.
 const HOST_INDEX: u32 = 1000;
 
 /// How long links have to come up.
@@ -26,7 +29,7 @@ pub(super) fn cable(lines: &mut String, netns: &str, device: &str, peer_netns: &
     // Both ends are born where they belong: nothing appears in the machine's own namespace. The index keeps the two
     // ends' apart: where they are equal the kernel takes the pair for a single device, and tells of its carrier up to a
     // second late (net/core/link_watch.c, `linkwatch_urgent_event`).
-    let index = if device == BACK { HOST_INDEX + 1 } else { HOST_INDEX };
+    let index = if [BACK, hop::FAR, WAY_DEVICE].contains(&device) { HOST_INDEX + 1 } else { HOST_INDEX };
     writeln!(lines, "link add name {device} index {index} netns {netns} type veth peer name {peer} netns {peer_netns}")
         .expect("a String takes everything");
 }

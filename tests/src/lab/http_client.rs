@@ -10,6 +10,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::http_server::NAME_HEADER;
 use super::netns::Netns;
 
 /// What a server answered.
@@ -17,6 +18,8 @@ use super::netns::Netns;
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
+    /// Who answered: the header [`NAME_HEADER`], empty where there is none.
+    pub backend: String,
     /// The body.
     pub body: Bytes,
 }
@@ -70,8 +73,10 @@ pub(crate) async fn ask(
     let exchange = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
+        let backend = response.headers().get(NAME_HEADER).and_then(|name| name.to_str().ok()).unwrap_or_default();
+        let backend = backend.to_owned();
         let body = response.into_body().collect().await?.to_bytes();
-        Ok::<_, hyper::Error>(Answer { status, body })
+        Ok::<_, hyper::Error>(Answer { status, backend, body })
     };
     let (answer, connection) = tokio::join!(exchange, connection.without_shutdown());
     let answer = answer.context("no answer")?;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::http_client::ask;
 use super::netns::Netns;
 
-/// What to send. Every request is `GET /` on a TCP connection of its own.
+/// What to send. Every request is `GET /` on a TCP connection of its own, or `POST /` with a body that has to come back.
 #[derive(Debug, Clone)]
 pub struct HttpLoad {
     /// Where to connect; request *i* goes to target *i* modulo their number. Not empty.
@@ -27,6 +27,8 @@ pub struct HttpLoad {
     /// port means the same flow, when two loads are compared. Those from 1024 to 16383 the kernel never chooses in a
     /// client's namespace.
     pub source_ports: Vec<u16>,
+    /// How many bytes each request sends up and gets back; 0 for `GET /`. Each one's are others.
+    pub body: usize,
     /// How long one request may take.
     pub timeout: Duration,
 }
@@ -34,7 +36,7 @@ pub struct HttpLoad {
 /// What came back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct HttpReport {
-    /// How many answers each backend gave, by the name in the body.
+    /// How many answers each backend gave, by its name.
     pub answers: BTreeMap<String, u64>,
     /// How many requests failed, by why.
     pub errors: BTreeMap<String, u64>,
@@ -51,7 +53,14 @@ pub struct HttpReport {
 impl HttpLoad {
     /// So many requests to one target, 32 at once, 5 seconds for each.
     pub fn new(target: SocketAddr, requests: usize) -> Self {
-        Self { targets: vec![target], requests, concurrency: 32, source_ports: vec![], timeout: Duration::from_secs(5) }
+        Self {
+            targets: vec![target],
+            requests,
+            concurrency: 32,
+            source_ports: vec![],
+            body: 0,
+            timeout: Duration::from_secs(5),
+        }
     }
 
     /// Sends all of it from a namespace.
@@ -65,6 +74,7 @@ impl HttpLoad {
     }
 
     async fn send(&self, progress: impl FnMut(&HttpReport)) -> HttpReport {
+        let bodies = bodies(self.body);
         let report = RefCell::new(HttpReport::default());
         let progress = RefCell::new(progress);
         let next = Cell::new(0);
@@ -77,7 +87,7 @@ impl HttpLoad {
                 }
                 next.set(number + 1);
                 let begun = Instant::now();
-                let answer = self.one(number).await;
+                let answer = self.one(number, &bodies).await;
                 let mut report = report.borrow_mut();
                 match answer {
                     Ok(backend) => {
@@ -97,16 +107,27 @@ impl HttpLoad {
         report.into_inner()
     }
 
-    async fn one(&self, number: usize) -> Result<String, String> {
+    async fn one(&self, number: usize, bodies: &Bytes) -> Result<String, String> {
         let target = self.targets[number % self.targets.len()];
         let port = self.source_ports.get(number).copied();
-        match tokio::time::timeout(self.timeout, ask(Method::GET, target, "/", Bytes::new(), port)).await {
-            Ok(Ok(answer)) if answer.status == StatusCode::OK => Ok(answer.text()),
+        let begins = number % (bodies.len() - self.body + 1);
+        let body = bodies.slice(begins..begins + self.body);
+        let method = if body.is_empty() { Method::GET } else { Method::POST };
+        match tokio::time::timeout(self.timeout, ask(method, target, "/", body.clone(), port)).await {
+            Ok(Ok(answer)) if answer.status == StatusCode::OK && self.body == 0 => Ok(answer.text()),
+            Ok(Ok(answer)) if answer.status == StatusCode::OK && answer.body == body => Ok(answer.backend),
+            Ok(Ok(answer)) if answer.status == StatusCode::OK => Err("other bytes came back than were sent".to_owned()),
             Ok(Ok(answer)) => Err(format!("status {}", answer.status)),
             Ok(Err(error)) => Err(format!("{error:#}")),
             Err(_) => Err(format!("no answer within {} s", self.timeout.as_secs_f64())),
         }
     }
+}
+
+/// Bytes without a pattern that a mistake could keep, of which each request sends others.
+fn bodies(length: usize) -> Bytes {
+    let many = if length == 0 { 0 } else { length + 4096 };
+    (0..many as u64).map(|index| index.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0]).collect()
 }
 
 impl HttpReport {

@@ -1,15 +1,14 @@
 //! A real HTTP/1.1 server that says which backend it is.
 
-use std::convert::Infallible;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -18,8 +17,11 @@ use super::netns::{Netns, Task};
 /// Where backends serve HTTP.
 pub const HTTP_PORT: u16 = 8080;
 
-/// An HTTP/1.1 server on IPv4 and IPv6. Whatever is asked of it, it answers 200 with its name as the body and in the
-/// header `x-backend`. It runs until it is dropped.
+/// The header that says who answers.
+pub(super) const NAME_HEADER: &str = "x-backend";
+
+/// An HTTP/1.1 server on IPv4 and IPv6. Whatever is asked of it, it answers 200, with its name in the header `x-backend`.
+/// A POST gets its own body back, anything else the name. It runs until it is dropped.
 #[derive(Debug)]
 pub struct HttpServer {
     counts: Arc<Counts>,
@@ -87,10 +89,14 @@ async fn accept(listener: std::net::TcpListener, name: String, counts: Arc<Count
 }
 
 async fn serve(stream: TcpStream, name: Bytes, counts: Arc<Counts>) {
-    let answer = service_fn(move |_: Request<Incoming>| {
+    let answer = service_fn(move |request: Request<Incoming>| {
         counts.requests.fetch_add(1, Ordering::Relaxed);
-        let response = Response::builder().header("x-backend", &name[..]).body(Full::new(name.clone()));
-        async move { Ok::<_, Infallible>(response.expect("a backend's name is a header value")) }
+        let name = name.clone();
+        async move {
+            let response = Response::builder().header(NAME_HEADER, &name[..]);
+            let body = if request.method() == Method::POST { request.collect().await?.to_bytes() } else { name };
+            Ok::<_, hyper::Error>(response.body(Full::new(body)).expect("a backend's name is a header value"))
+        }
     });
     let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
     // A connection that broke is counted by the client that it broke for.

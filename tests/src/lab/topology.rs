@@ -1,14 +1,19 @@
 //! The shape of the lab: who is where, with what address, and what connects them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 
 use anyhow::{Result, ensure};
 
+use super::addresses::{
+    HOP_FAR_V4, HOP_FAR_V6, VIP_V4_PREFIX, VIP_V6_PREFIX, WEIR_BACK_V4, WEIR_BACK_V6, WEIR_FRONT_V4, WEIR_FRONT_V6,
+    back_v4, back_v6, far_v4, far_v6, front_v4, front_v6,
+};
 use super::cabling::{await_links, batch, bridges, cable, host_addresses, offload, quieten, weir_addresses};
 use super::cleanup::{Kept, Resources, sweep};
+use super::hop;
 use super::netns::Netns;
 use super::turn::Turn;
 
@@ -18,52 +23,6 @@ pub const FRONT: &str = "front";
 pub const BACK: &str = "back";
 /// The one device of a client and of a backend. Not `eth0`: a slip must not reach the machine's own.
 pub const HOST_DEVICE: &str = "net0";
-
-/// What clients route to Weir's host, IPv4.
-pub const VIP_V4_PREFIX: &str = "203.0.113.0/24";
-/// What clients route to Weir's host, IPv6.
-pub const VIP_V6_PREFIX: &str = "2001:db8:f00d::/64";
-
-/// Weir's address on [`FRONT`], IPv4.
-pub const WEIR_FRONT_V4: Ipv4Addr = front_v4(1);
-/// Weir's address on [`FRONT`], IPv6.
-pub const WEIR_FRONT_V6: Ipv6Addr = front_v6(1);
-/// Weir's address on [`BACK`], IPv4: the backends' default gateway.
-pub const WEIR_BACK_V4: Ipv4Addr = back_v4(1);
-/// Weir's address on [`BACK`], IPv6: the backends' default gateway.
-pub const WEIR_BACK_V6: Ipv6Addr = back_v6(1);
-
-const fn front_v4(host: u8) -> Ipv4Addr {
-    Ipv4Addr::new(198, 51, 100, host)
-}
-
-const fn front_v6(host: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, hex_digits(host))
-}
-
-const fn back_v4(host: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 1, host)
-}
-
-const fn back_v6(host: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, hex_digits(host))
-}
-
-/// Host 11 is written `…11` in both families, so that a person sees which two addresses are one machine's.
-const fn hex_digits(host: u8) -> u16 {
-    let host = host as u16;
-    ((host / 100) << 8) | ((host / 10 % 10) << 4) | (host % 10)
-}
-
-/// An address out of [`VIP_V4_PREFIX`].
-pub const fn vip_v4(host: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(203, 0, 113, host))
-}
-
-/// An address out of [`VIP_V6_PREFIX`], written with the same digits as [`vip_v4`]'s.
-pub const fn vip_v6(host: u8) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xf00d, 0, 0, 0, 0, hex_digits(host)))
-}
 
 /// A client: a namespace with one device, [`HOST_DEVICE`].
 #[derive(Debug, Clone)]
@@ -97,6 +56,7 @@ pub struct Builder {
     clients: u8,
     backends: u8,
     backend_prefix: String,
+    hop_mtu: Option<u16>,
 }
 
 /// A laboratory that stands until it is dropped. As many stand at once in one process as the machine can drive
@@ -105,8 +65,10 @@ pub struct Builder {
 pub struct Lab {
     /// Weir's host: forwards, has [`FRONT`] and [`BACK`].
     pub weir: Netns,
-    /// Where the two bridges are, `front` and `back`.
+    /// Where the bridges are, `front` and `back`, and `far` behind a hop.
     pub switch: Netns,
+    /// The router between Weir's host and the backends, if there is one.
+    pub hop: Option<Netns>,
     /// The clients.
     pub clients: Vec<Client>,
     /// The backends.
@@ -116,10 +78,19 @@ pub struct Lab {
     _turn: Turn,
 }
 
+/// The namespaces of a lab.
+struct Hosts {
+    weir: Netns,
+    switch: Netns,
+    hop: Option<Netns>,
+    clients: Vec<Client>,
+    backends: Vec<Backend>,
+}
+
 impl Lab {
     /// One client and two backends, unless more is said.
     pub fn builder() -> Builder {
-        Builder { clients: 1, backends: 2, backend_prefix: "b".to_owned() }
+        Builder { clients: 1, backends: 2, backend_prefix: "b".to_owned(), hop_mtu: None }
     }
 
     /// A directory that goes away with the lab.
@@ -174,6 +145,13 @@ impl Builder {
         Self { backend_prefix: prefix.to_owned(), ..self }
     }
 
+    /// A router between Weir's host and the backends, which forwards to them nothing larger than this, and says so. What
+    /// they send may be larger.
+    #[must_use]
+    pub fn hop_mtu(self, bytes: u16) -> Self {
+        Self { hop_mtu: Some(bytes), ..self }
+    }
+
     /// Builds it; sweeps away first what dead runs of the lab left.
     pub fn build(self) -> Result<Lab> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -188,8 +166,8 @@ impl Builder {
 
         let resources = Resources::new(NUMBER.fetch_add(1, Ordering::Relaxed))?;
         match self.furnish(&resources) {
-            Ok((weir, switch, clients, backends)) => {
-                Ok(Lab { weir, switch, clients, backends, resources, _turn: turn })
+            Ok(Hosts { weir, switch, hop, clients, backends }) => {
+                Ok(Lab { weir, switch, hop, clients, backends, resources, _turn: turn })
             }
             Err(error) => {
                 resources.tear_down();
@@ -198,26 +176,29 @@ impl Builder {
         }
     }
 
-    fn furnish(&self, resources: &Resources) -> Result<(Netns, Netns, Vec<Client>, Vec<Backend>)> {
+    fn furnish(&self, resources: &Resources) -> Result<Hosts> {
         resources.mount_bpffs()?;
         let client_names: Vec<String> = (1..=self.clients).map(|number| format!("c{number}")).collect();
         let backend_names: Vec<String> =
             (1..=self.backends).map(|number| format!("{}{number}", self.backend_prefix)).collect();
         let hosts = || client_names.iter().chain(&backend_names);
 
-        let roles = ["weir".to_owned(), "switch".to_owned()];
-        let names: Vec<String> = roles.iter().chain(hosts()).map(|role| resources.namespace_name(role)).collect();
+        let roles =
+            ["weir", "switch"].into_iter().chain(self.hop_mtu.map(|_| "hop")).chain(hosts().map(String::as_str));
+        let names: Vec<String> = roles.map(|role| resources.namespace_name(role)).collect();
         let lines: String = names.iter().fold(String::new(), |lines, name| lines + "netns add " + name + "\n");
         resources.make_namespaces(&names, || batch(&lines))?;
 
         let open = |role: &str| Netns::open(&resources.namespace_name(role));
         let (weir, switch) = (open("weir")?, open("switch")?);
+        let hop = self.hop_mtu.map(|_| open("hop")).transpose()?;
         let clients = client_names.iter().zip(11..).map(|(name, host)| {
             Ok(Client { name: name.clone(), netns: open(name)?, v4: front_v4(host), v6: front_v6(host) })
         });
         let clients: Vec<Client> = clients.collect::<Result<_>>()?;
         let backends = backend_names.iter().zip(11..).map(|(name, host)| {
-            Ok(Backend { name: name.clone(), netns: open(name)?, v4: back_v4(host), v6: back_v6(host) })
+            let (v4, v6) = if hop.is_some() { (far_v4(host), far_v6(host)) } else { (back_v4(host), back_v6(host)) };
+            Ok(Backend { name: name.clone(), netns: open(name)?, v4, v6 })
         });
         let backends: Vec<Backend> = backends.collect::<Result<_>>()?;
 
@@ -247,6 +228,9 @@ impl Builder {
 
         switch.ip_batch(&bridges(&client_names, &backend_names))?;
         weir.ip_batch(&weir_addresses())?;
+        if let (Some(hop), Some(mtu)) = (&hop, self.hop_mtu) {
+            hop::furnish(&weir, &switch, hop, mtu, &backend_names)?;
+        }
         for client in &clients {
             let routes = [
                 format!("route add {VIP_V4_PREFIX} via {WEIR_FRONT_V4}\nroute add 10.0.0.0/8 via {WEIR_FRONT_V4}"),
@@ -255,8 +239,8 @@ impl Builder {
             client.netns.ip_batch(&host_addresses(client.v4, client.v6, &routes))?;
         }
         for backend in &backends {
-            let routes =
-                [format!("route add default via {WEIR_BACK_V4}"), format!("route add default via {WEIR_BACK_V6}")];
+            let (v4, v6) = if hop.is_some() { (HOP_FAR_V4, HOP_FAR_V6) } else { (WEIR_BACK_V4, WEIR_BACK_V6) };
+            let routes = [format!("route add default via {v4}"), format!("route add default via {v6}")];
             backend.netns.ip_batch(&host_addresses(backend.v4, backend.v6, &routes))?;
         }
 
@@ -266,12 +250,13 @@ impl Builder {
         for netns in clients.iter().map(|client| &client.netns).chain(backends.iter().map(|backend| &backend.netns)) {
             offload(netns, &[HOST_DEVICE])?;
         }
-        for (netns, devices) in [(&weir, 2), (&switch, 2 + client_names.len() + backend_names.len())] {
+        let ports = ports.len() + if hop.is_some() { hop::PORTS } else { 0 };
+        for (netns, devices) in [(&weir, 2), (&switch, ports)] {
             await_links(netns, devices)?;
         }
         for netns in clients.iter().map(|client| &client.netns).chain(backends.iter().map(|backend| &backend.netns)) {
             await_links(netns, 1)?;
         }
-        Ok((weir, switch, clients, backends))
+        Ok(Hosts { weir, switch, hop, clients, backends })
     }
 }

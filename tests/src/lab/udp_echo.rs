@@ -23,7 +23,13 @@ pub struct UdpEcho {
 impl UdpEcho {
     /// Starts it; when this returns it listens.
     pub fn start(netns: &Netns, name: &str, port: u16) -> Result<Self> {
-        let socket = netns.run(|| bind(port)).with_context(|| format!("in {}", netns.name()))?;
+        Self::start_at(netns, name, (Ipv6Addr::UNSPECIFIED, port).into())
+    }
+
+    /// The same at one address only: what a server does whose answers have to come from there, whatever address the
+    /// host would choose.
+    pub fn start_at(netns: &Netns, name: &str, address: SocketAddr) -> Result<Self> {
+        let socket = netns.run(|| bind(address)).with_context(|| format!("in {}", netns.name()))?;
         let received = Arc::<AtomicU64>::default();
         let (theirs, name) = (Arc::clone(&received), name.to_owned());
         let task = netns.spawn(&format!("udp {name}"), move || echo(socket, name, theirs));
@@ -37,15 +43,14 @@ impl UdpEcho {
 
     /// Serves on this thread, in the namespace it is in, for ever: for a server that is a process of its own.
     pub fn serve_forever(name: &str, port: u16) -> Result<()> {
-        let socket = bind(port)?;
+        let socket = bind((Ipv6Addr::UNSPECIFIED, port).into())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(echo(socket, name.to_owned(), Arc::default()));
         Ok(())
     }
 }
 
-fn bind(port: u16) -> Result<std::net::UdpSocket> {
-    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+fn bind(address: SocketAddr) -> Result<std::net::UdpSocket> {
     let bound = std::net::UdpSocket::bind(address).and_then(|socket| {
         socket.set_nonblocking(true)?;
         Ok(socket)

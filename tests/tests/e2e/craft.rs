@@ -101,3 +101,23 @@ pub(crate) fn echo_request(kind: u8, pseudo: &[u8], payload: &[u8]) -> Vec<u8> {
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     message
 }
+
+/// A message whose checksum, in its third and fourth byte, sums a pseudo-header too.
+pub(crate) fn summed(pseudo: &[u8], protocol: u8, mut message: Vec<u8>) -> Vec<u8> {
+    let sum = checksum(&[pseudo, &[0, protocol], &length(message.len()), &message]);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    message
+}
+
+/// An ICMP error about a packet, or what is quoted of it.
+pub(crate) fn error(kind: u8, code: u8, quoted: &[u8]) -> Vec<u8> {
+    let mut message = [&[kind, code, 0, 0, 0, 0, 0, 0][..], quoted].concat();
+    let sum = checksum(&[&message]);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    message
+}
+
+/// The same of ICMPv6.
+pub(crate) fn error6(pseudo: &[u8], kind: u8, code: u8, quoted: &[u8]) -> Vec<u8> {
+    summed(pseudo, 58, [&[kind, code, 0, 0, 0, 0, 0, 0][..], quoted].concat())
+}

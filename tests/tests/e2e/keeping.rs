@@ -20,19 +20,6 @@ use crate::stand::{Service, Stand, config};
 const RATE_PER_S: u32 = 10_000;
 const STREAM: Duration = Duration::from_secs(6);
 
-/// Sizes of maps that nobody fills.
-pub(crate) const CAPACITY: Capacity = Capacity {
-    services: 4,
-    backends: 16,
-    table_size: 251,
-    tables: 6,
-    limits: 5,
-    sources: 1024,
-    flows: 1024,
-    replies: 64,
-    devices: 64,
-};
-
 pub(crate) fn web() -> SocketAddr {
     (vip_v4(10), 80).into()
 }
@@ -171,6 +158,9 @@ fn programs_and_maps_are_replaced_without_the_loss_of_a_packet() {
         ethernet: None,
         kind: None,
         is_up: true,
+        can_scatter: true,
+        link: host.index(name).unwrap(),
+        tags: lb_common::abi::Tags::NONE,
     };
     let devices = [FRONT, BACK].map(|name| (host.index(name).unwrap(), device(name)));
     let interfaces = [FRONT, BACK].map(|name| Interface { name: name.to_owned(), mode: Mode::Auto, line: 1 });

@@ -1,11 +1,12 @@
 //! Pins, devices and users.
 
 use aya::programs::xdp::XdpMode;
+use weir::dataplane::Capacity;
 use weir::dataplane::kernel::Object;
 use weir_tests::lab::{FileRegistry, Lab, Process, wait_until, weir_binary};
 
 use crate::held::Held;
-use crate::keeping::{CAPACITY, keeping, names, services, stand, stop, works, write_config};
+use crate::keeping::{keeping, names, services, stand, stop, works, write_config};
 use crate::stand::{SOON, Stand};
 
 #[test]
@@ -37,7 +38,7 @@ fn devices_that_come_and_go_have_their_pins_with_them() {
     stand.lab.weir.ip("link del extra").unwrap();
     pinned(4);
     // It comes with a program of somebody else's: this process's.
-    let mut stranger = Object::load(CAPACITY, false).unwrap();
+    let mut stranger = Object::load(Capacity::SMALL, false).unwrap();
     stand.lab.weir.ip("link add first type veth peer name first-peer").unwrap();
     stand.lab.weir.run(|| stranger.xdp().unwrap().attach("first", XdpMode::Driver).unwrap());
     stand.lab.weir.ip("link set first name extra").unwrap();

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use weir::api::types::DrainRow;
-use weir_tests::lab::traffic::{ANSWER_PORT, Answerer, Ledger, Manners, TcpFleet, UdpFleet};
+use weir_tests::lab::traffic::{ANSWER_PORT, Answerer, Fleet, Ledger, Manners};
 use weir_tests::lab::{Lab, vip_v4, vip_v6, wait_until};
 
 use crate::stand::{self, SOON, Service, Stand};
@@ -49,8 +49,8 @@ pub(crate) fn config(lab: &Lab, services: &[Service]) -> String {
 
 /// A stand with connections. Fields are dropped in this order.
 pub(crate) struct Lasting {
-    pub(crate) tcp: TcpFleet,
-    pub(crate) udp: UdpFleet,
+    pub(crate) tcp: Fleet,
+    pub(crate) udp: Fleet,
     pub(crate) ledger: Ledger,
     _answerers: Vec<Answerer>,
     pub(crate) stand: Stand,
@@ -127,13 +127,13 @@ pub(crate) fn answerers(lab: &Lab) -> Vec<Answerer> {
 }
 
 /// Fleets of so many connections each, all of which are open.
-fn fleets(lab: &Lab, connections: usize, seed: u64, ledger: &Ledger) -> (TcpFleet, UdpFleet) {
+fn fleets(lab: &Lab, connections: usize, seed: u64, ledger: &Ledger) -> (Fleet, Fleet) {
     let manners = |udp| {
         let targets = SERVICES.iter().filter(|(_, is_udp)| *is_udp == udp).map(|(name, _)| vip(name)).collect();
         Manners { seed, ..Manners::new(targets, connections, PAUSE) }
     };
     let client = &lab.clients[0].netns;
-    let (tcp, udp) = (TcpFleet::start(client, manners(false), ledger), UdpFleet::start(client, manners(true), ledger));
+    let (tcp, udp) = (Fleet::tcp(client, manners(false), ledger), Fleet::udp(client, manners(true), ledger));
     let open = || (tcp.open() == connections && udp.open() == connections).then_some(());
     wait_until("all connections to be open", 2 * SOON, open)
         .unwrap_or_else(|error| panic!("{error}: {} and {}, {:#?}", tcp.open(), udp.open(), ledger.breaks()));

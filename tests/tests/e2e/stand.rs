@@ -1,11 +1,11 @@
 //! What most tests stand on: a lab with servers on every backend, a file registry, and Weir running.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use weir::api::client::Client;
-use weir::api::types::{BackendRow, DrainRow, LimitRow, RefusalRow, Status};
+use weir::api::types::{BackendRow, DrainRow, Ledger, LimitRow, Status};
 use weir_tests::lab::{
     BACK, Entry, FRONT, FileRegistry, HTTP_PORT, HttpServer, Lab, UDP_PORT, UdpEcho, WeirProcess, wait_until,
     weir_binary,
@@ -14,6 +14,10 @@ use weir_tests::lab::{
 /// How long something may take that is to happen soon. Generous: how soon is the demonstration's to show.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
 
+/// Where flows come from both ends of which are rewritten.
+pub(crate) const SNAT: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 5)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 5, 0, 0, 0, 0, 5))];
+
 /// A service as a test wants it. Its backends are all of the lab's, at the port their servers have.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
@@ -21,13 +25,26 @@ pub(crate) struct Service {
     vip: SocketAddr,
     protocol: &'static str,
     port: Option<u16>,
+    forward: &'static str,
+    backends: std::ops::Range<usize>,
+    tunnel_v6: Option<bool>,
     more: String,
     weights: Vec<u16>,
 }
 
 impl Service {
     pub(crate) fn tcp(name: &'static str, vip: SocketAddr) -> Self {
-        Self { name, vip, protocol: "tcp", port: None, more: String::new(), weights: vec![] }
+        Self {
+            name,
+            vip,
+            protocol: "tcp",
+            port: None,
+            forward: "nat",
+            backends: 0..usize::MAX,
+            tunnel_v6: None,
+            more: String::new(),
+            weights: vec![],
+        }
     }
 
     pub(crate) fn udp(name: &'static str, vip: SocketAddr) -> Self {
@@ -44,6 +61,21 @@ impl Service {
         Self { more: format!("{}{more}\n", self.more), ..self }
     }
 
+    /// How it is forwarded, instead of by `nat`.
+    pub(crate) fn forward(self, forward: &'static str) -> Self {
+        Self { forward, ..self }
+    }
+
+    /// Its backends are these of the lab's, by their places.
+    pub(crate) fn backends(self, backends: std::ops::Range<usize>) -> Self {
+        Self { backends, ..self }
+    }
+
+    /// Its backends are reached by a tunnel over this family, whatever the VIP's.
+    pub(crate) fn tunnel_v6(self, tunnel_v6: bool) -> Self {
+        Self { tunnel_v6: Some(tunnel_v6), ..self }
+    }
+
     /// Its backends listen here.
     pub(crate) fn at(self, port: u16) -> Self {
         Self { port: Some(port), ..self }
@@ -58,19 +90,20 @@ impl Service {
     pub(crate) fn entries(&self, lab: &Lab) -> Vec<Entry> {
         let port = self.port.unwrap_or(if self.protocol == "tcp" { HTTP_PORT } else { UDP_PORT });
         let entry = |(index, backend): (usize, &weir_tests::lab::Backend)| {
-            let address: IpAddr = if self.vip.is_ipv4() { backend.v4.into() } else { backend.v6.into() };
+            let v6 = self.tunnel_v6.unwrap_or(self.vip.is_ipv6());
+            let address: IpAddr = if v6 { backend.v6.into() } else { backend.v4.into() };
             Entry::new(&backend.name, address, port, self.weights.get(index).copied().unwrap_or(100))
         };
-        lab.backends.iter().enumerate().map(entry).collect()
+        lab.backends.iter().enumerate().filter(|(index, _)| self.backends.contains(index)).map(entry).collect()
     }
 
     fn config(&self) -> String {
-        let Self { name, vip, protocol, more, .. } = self;
+        let Self { name, vip, protocol, forward, more, .. } = self;
         let (address, port) = (vip.ip(), vip.port());
         let registry = if more.contains("registry = ") { "" } else { "registry = \"local\"\n" };
         format!(
             "\n[[service]]\nname = {name:?}\nvip = \"{address}\"\nport = {port}\nprotocol = {protocol:?}\n\
-             forward = \"nat\"\n{registry}{more}"
+             forward = {forward:?}\n{registry}{more}"
         )
     }
 }
@@ -78,6 +111,9 @@ impl Service {
 /// The configuration of a lab's Weir: both devices, the file registry `services.d`, these services.
 pub(crate) fn config(lab: &Lab, services: &[Service]) -> String {
     let mut text = format!("[weir]\nsocket = {:?}\nstate = {:?}\n", lab.socket(), lab.state());
+    if services.iter().any(|service| service.forward == "snat") {
+        text += &format!("snat_addresses = {:?}\n", SNAT.map(|address| address.to_string()));
+    }
     for device in [FRONT, BACK] {
         text += &format!("\n[[interface]]\nname = {device:?}\nmode = \"native\"\n");
     }
@@ -157,7 +193,7 @@ impl Stand {
 
     /// How many packets were refused for this reason.
     pub(crate) fn refused(&self, name: &str) -> u64 {
-        let rows: Vec<RefusalRow> = self.rows(&["refusals"]);
+        let Ledger { refusals: rows, .. } = self.rows(&["refusals"]);
         rows.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no refusal {name:?}: {rows:?}")).packets
     }
 

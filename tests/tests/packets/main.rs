@@ -3,12 +3,23 @@
 //! What is expected is built from scratch, checksums and all, by the same builder that makes the input: never taken
 //! from what Weir made.
 
+mod agreed;
+mod both;
 mod differential;
 mod direct;
-mod frame;
+mod flows;
+mod found;
+mod fuzzed;
+mod host;
 mod limits;
 mod refused;
 mod replies;
 mod requests;
 mod rig;
+mod stage;
+mod stage_world;
+mod tables;
+mod witness;
 mod world;
+
+use weir_tests::frame;

@@ -2,8 +2,9 @@
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::abi::Traffic;
+use lb_common::host::HostFrame;
 use lb_common::refusal::{Action, Refusal};
-use lb_common::{Verdict, decide};
+use lb_common::{Scratch, Verdict, decide};
 use weir::dataplane::kernel::{Kernel, Object};
 use weir::dataplane::{Capacity, DataPlane, Fake};
 use weir::desired::Desired;
@@ -21,6 +22,13 @@ const CAPACITY: Capacity = Capacity {
     flows: 4096,
     replies: 4096,
     devices: 16,
+    addresses: 64,
+    snat_flows: 64,
+    snat_pools: 4,
+    snat_stride: 2,
+    fragments: 64,
+    quic_servers: 64,
+    paths: 64,
 };
 
 /// What became of a frame: the XDP action, and its bytes.
@@ -85,9 +93,16 @@ impl Rig {
         host
     }
 
+    /// How many packets were refused for this reason.
+    pub(crate) fn refused(&self, refusal: Refusal) -> u64 {
+        self.fake.tables.refusals.borrow().get(&refusal).copied().unwrap_or(0)
+    }
+
     fn through_host(&mut self, frame: &[u8]) -> (Fate, Option<Refusal>) {
-        let mut bytes = frame.to_vec();
-        match decide(bytes.as_mut_slice(), &self.fake.tables, INGRESS) {
+        let mut packet = HostFrame::new(frame);
+        let verdict = decide(&mut packet, &self.fake.tables, &mut Scratch::default(), INGRESS);
+        let bytes = packet.bytes().to_vec();
+        match verdict {
             Verdict::Transmit { ifindex: INGRESS, redirect: false } => (Fate::Transmit(bytes), None),
             Verdict::Transmit { .. } => (Fate::Redirect(bytes), None),
             Verdict::Stack => (Fate::Pass(bytes), None),
@@ -95,7 +110,7 @@ impl Rig {
                 assert_eq!(bytes, frame, "a refused frame is as it came");
                 match refusal.action() {
                     Action::Pass => (Fate::Pass(bytes), Some(refusal)),
-                    Action::Drop => (Fate::Drop, Some(refusal)),
+                    Action::Drop | Action::Answer => (Fate::Drop, Some(refusal)),
                 }
             }
         }
@@ -109,10 +124,7 @@ impl Rig {
         let result = self.object.xdp().expect("loaded").test_run(options).expect("BPF_PROG_TEST_RUN");
         out.truncate(result.data_size_out as usize);
         match result.return_value {
-            1 => {
-                assert_eq!(out.len(), frame.len());
-                Fate::Drop
-            }
+            1 => Fate::Drop,
             2 => Fate::Pass(out),
             3 => Fate::Transmit(out),
             4 => Fate::Redirect(out),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::Address;
-use lb_common::abi::{Delivery, DeviceFlags, Limit, LimitScope, LimitUnit};
+use lb_common::abi::{Delivery, Device, DeviceFlags, Limit, LimitScope, LimitUnit, Tags};
 use lb_common::gcra::TICKS_PER_NS;
-use lb_common::tables::Route;
+use lb_common::tables::{Route, WayOut};
+use weir::config::Forward;
 use weir::desired::{Desired, DesiredBackend, DesiredService, Way};
 use weir::vip::{Protocol, Vip};
 
@@ -28,14 +29,31 @@ pub(crate) const SILENT: &str = "198.51.100.99";
 pub(crate) const SILENT6: &str = "2001:db8:1::99";
 
 fn device(ifindex: u32, mtu: u32) -> Way {
-    Way { delivery: Delivery::DEVICE, ifindex, mtu, mac_destination: BACKEND_MAC, mac_source: BACK_MAC }
+    Way {
+        delivery: Delivery::DEVICE,
+        ifindex,
+        mtu,
+        mac_destination: BACKEND_MAC,
+        mac_source: BACK_MAC,
+        tags: Tags::NONE,
+    }
 }
 
 fn service(backends: &[(&str, u16, Way)], limits: &[Limit]) -> DesiredService {
     let backend = |&(address, port, way): &(&str, u16, Way)| {
         let listens = SocketAddr::new(address.parse().expect("an address"), port);
         let (weight, share) = (1, lb_common::abi::Backend::WEIGHT_ONE);
-        (listens, DesiredBackend { id: listens.to_string(), weight, share, lingers: false, zone: None, way })
+        let backend = DesiredBackend {
+            id: listens.to_string(),
+            weight,
+            share,
+            lingers: false,
+            zone: None,
+            forward: Forward::Nat,
+            server_id: None,
+            way,
+        };
+        (listens, backend)
     };
     DesiredService {
         name: String::new(),
@@ -89,19 +107,27 @@ pub(crate) fn desired(ifindex: u32, front: u32) -> Desired {
         service.name = vip.to_string();
         (vip, service)
     });
-    let devices = [(front, DeviceFlags::TRANSMIT), (INGRESS, DeviceFlags::ATTACHED)];
-    Desired { services: services.collect(), devices: BTreeMap::from(devices), flow_limit: None }
+    let device = |ifindex, flags| (ifindex, Device { flags, link: ifindex, tags: Tags::NONE });
+    let devices = [device(front, DeviceFlags::TRANSMIT), device(INGRESS, DeviceFlags::ATTACHED)];
+    Desired { services: services.collect(), devices: BTreeMap::from(devices), ..Desired::default() }
 }
 
 /// The ways to clients, for the host's tables.
-pub(crate) fn routes(front: u32) -> BTreeMap<Address, Route> {
-    let route = Route { ifindex: front, mac_destination: CLIENT_MAC, mac_source: FRONT_MAC, redirect: false };
+pub(crate) fn routes(front: u32) -> BTreeMap<Address, WayOut> {
+    let route = WayOut::Device(Route {
+        ifindex: front,
+        mac_destination: CLIENT_MAC,
+        mac_source: FRONT_MAC,
+        redirect: false,
+        tags: Tags::NONE,
+        scatter: false,
+    });
     let client = |text: &str| Address::from(text.parse::<IpAddr>().expect("an address"));
     BTreeMap::from([(client(CLIENT), route), (client(CLIENT6), route)])
 }
 
 /// Moves this thread into a network namespace of its own, with the ways to clients that [`routes`] has, and returns
-/// the index of the device they leave by. The namespace ends with the thread.
+/// the index of the device they leave by, which takes everything: the host's routes know no MTU. The namespace ends with the thread.
 pub(crate) fn namespace() -> u32 {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("these tests need root");
     // Files under /proc/sys/net are those of the thread that opens them.
@@ -112,7 +138,7 @@ pub(crate) fn namespace() -> u32 {
     let (front, client) = (mac(FRONT_MAC), mac(CLIENT_MAC));
     let commands = format!(
         "link set lo up\n\
-         link add front address {front} type veth peer name far\n\
+         link add front mtu 65535 address {front} type veth peer name far mtu 65535\n\
          link set far up\n\
          link set front up\n\
          address add 198.51.100.1/24 dev front\n\

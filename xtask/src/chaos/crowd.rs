@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use weir_tests::lab::traffic::{Lives, Manners, ShortLoad, TcpFleet, UdpFleet};
+use weir_tests::lab::traffic::{Fleet, Lives, Manners, ShortLoad};
 use weir_tests::lab::wait_until;
 
 use super::config::{IDLE, vip};
@@ -19,8 +19,8 @@ const FLEETS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The long-lived connections.
 pub(super) struct Fleets {
-    pub(super) tcp: TcpFleet,
-    pub(super) udp: UdpFleet,
+    pub(super) tcp: Fleet,
+    pub(super) udp: Fleet,
     wanted: (usize, usize),
 }
 
@@ -34,8 +34,8 @@ impl Fleets {
             ..Manners::new(services.map(vip).to_vec(), connections, IDLE.mul_f64(0.3))
         };
         let fleets = Self {
-            tcp: TcpFleet::start(stage.residents(), manners(["web", "web6"], connections), &stage.ledger),
-            udp: UdpFleet::start(stage.residents(), manners(["echo", "echo6"], udp), &stage.ledger),
+            tcp: Fleet::tcp(stage.residents(), manners(["web", "web6"], connections), &stage.ledger),
+            udp: Fleet::udp(stage.residents(), manners(["echo", "echo6"], udp), &stage.ledger),
             wanted: (connections, udp),
         };
         let opened = Instant::now();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use weir_tests::lab::traffic::{Manners, TcpFleet};
+use weir_tests::lab::traffic::{Fleet, Manners};
 use weir_tests::lab::wait_until;
 
 use super::config::{IDLE, vip};
@@ -72,7 +72,7 @@ pub(super) fn drain(stage: &mut Stage, screen: &mut Screen) -> Result<(Vec<Drain
 fn one(stage: &mut Stage, service: &'static str) -> Result<Drained> {
     let entered = stage.ledger.count();
     let guests = Manners::new(vec![vip(service)], GUESTS, IDLE.mul_f64(0.3));
-    let guests = TcpFleet::start(stage.residents(), guests, &stage.ledger);
+    let guests = Fleet::tcp(stage.residents(), guests, &stage.ledger);
     wait_until("the guests to come", PATIENCE, || (guests.open() == GUESTS).then_some(()))?;
     let most = guests.by_backend().into_iter().max_by_key(|(_, count)| *count);
     let (backend, connections) = most.context("no backend has guests")?;

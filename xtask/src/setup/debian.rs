@@ -6,13 +6,18 @@ use super::step::{Action, Step};
 use super::toolchain::Rust;
 
 /// The tools that the lab calls, and the package of each.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 10] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nsenter", "util-linux"),
     ("tcpdump", "tcpdump"),
+    ("ping", "iputils-ping"),
+    ("traceroute", "traceroute"),
     ("curl", "curl"),
     ("cc", "gcc"),
+    // What Weir's tests expect of packets is checked by two others.
+    ("tshark", "tshark"),
+    ("scapy3", "python3-scapy"),
 ];
 
 /// Debian's second Rust, which ships `core` compiled for BPF. It stands beside rustup's.

@@ -1,4 +1,4 @@
-//! What fleets of connections have in common: how their members behave, who they are with, and what they are told.
+//! Fleets of connections, TCP and UDP: how their members behave, who they are with, and what they are told.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +10,12 @@ use tokio::sync::watch;
 
 use super::histogram::Histogram;
 use super::keystream::Keystream;
+use super::ledger::Ledger;
+use super::priority;
+use crate::lab::netns::{Netns, Task};
+
+/// Between one member's first connection and the next one's.
+const STAGGER: Duration = Duration::from_micros(800);
 
 /// How long the connections of a fleet live before they are closed in good order and opened anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +82,108 @@ impl Manners {
 fn within(longest: Duration, choices: &mut Keystream) -> Duration {
     let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX).max(1);
     Duration::from_nanos(choices.below(nanos))
+}
+
+/// A fleet at work until it is dropped.
+#[derive(Debug)]
+pub struct Fleet {
+    roll: Arc<Roll>,
+    orders: watch::Sender<Order>,
+    _task: Task,
+}
+
+impl Fleet {
+    /// Starts one of long-lived TCP connections in a client's namespace. What breaks goes into the ledger.
+    pub fn tcp(netns: &Netns, manners: Manners, ledger: &Ledger) -> Self {
+        Self::start("tcp fleet", netns, manners, ledger, Member::live_tcp)
+    }
+
+    /// Starts one of UDP "connections", one socket each. What breaks goes into the ledger.
+    pub fn udp(netns: &Netns, manners: Manners, ledger: &Ledger) -> Self {
+        Self::start("udp fleet", netns, manners, ledger, Member::live_udp)
+    }
+
+    fn start<Life: Future<Output = ()> + 'static>(
+        name: &str,
+        netns: &Netns,
+        manners: Manners,
+        ledger: &Ledger,
+        live: fn(Member, watch::Receiver<Order>) -> Life,
+    ) -> Self {
+        let (orders, told) = watch::channel(Order::Run);
+        let roll = Arc::<Roll>::default();
+        let first = Member { manners: Arc::new(manners), number: 0, roll: Arc::clone(&roll), ledger: ledger.clone() };
+        let task = netns.spawn(name, move || async move {
+            priority::raise();
+            let mut members = tokio::task::JoinSet::new();
+            for number in 0..first.manners.connections {
+                let (member, told) = (Member { number, ..first.clone() }, told.clone());
+                members.spawn_local(async move {
+                    let roll = Arc::clone(&member.roll);
+                    roll.members.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(STAGGER * u32::try_from(number).unwrap_or(u32::MAX)).await;
+                    live(member, told).await;
+                    roll.members.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+            members.join_all().await;
+        });
+        Self { roll, orders, _task: task }
+    }
+
+    /// How many connections are open and have been answered.
+    pub fn open(&self) -> usize {
+        self.roll.with().values().sum()
+    }
+
+    /// How many connections each backend has.
+    pub fn by_backend(&self) -> BTreeMap<String, usize> {
+        self.roll.with()
+    }
+
+    /// How many questions were answered rightly.
+    pub fn exchanges(&self) -> u64 {
+        self.roll.exchanges.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes of answers were checked.
+    pub fn bytes(&self) -> u64 {
+        self.roll.bytes.load(Ordering::Relaxed)
+    }
+
+    /// UDP: how many questions were not answered in time and were sent again.
+    pub fn lost(&self) -> u64 {
+        self.roll.lost.load(Ordering::Relaxed)
+    }
+
+    /// How long answers took, from the question.
+    pub fn latency(&self) -> Histogram {
+        self.roll.latency()
+    }
+
+    /// Closes all connections in good order but those with this backend, and opens no more.
+    pub fn keep_only(&self, backend: &str) {
+        self.orders.send_replace(Order::Only(backend.to_owned()));
+    }
+
+    /// Closes all connections in good order, and opens no more: UDP falls silent. [`Fleet::ended`] says when.
+    pub fn end(&self) {
+        self.orders.send_replace(Order::End);
+    }
+
+    /// Whether all members have closed, and none will open again.
+    pub fn ended(&self) -> bool {
+        *self.orders.borrow() != Order::Run && self.roll.members.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// One of a fleet.
+#[derive(Clone)]
+pub(super) struct Member {
+    pub(super) manners: Arc<Manners>,
+    pub(super) number: usize,
+    pub(super) roll: Arc<Roll>,
+    pub(super) ledger: Ledger,
 }
 
 /// What the members of a fleet are told.

@@ -1,7 +1,7 @@
 //! Traffic that lasts while things change, every byte of it checked.
 //!
-//! Backends run an [`Answerer`]; clients run a [`TcpFleet`], a [`UdpFleet`], [`ShortLoad`]s and [`UdpStream`]s. What
-//! breaks is entered in a [`Ledger`], which knows what the test itself has broken.
+//! Backends run an [`Answerer`]; clients run [`Fleet`]s, [`ShortLoad`]s and [`UdpStream`]s. What breaks is entered in a
+//! [`Ledger`], which knows what the test itself has broken.
 
 mod answerer;
 mod fleet;
@@ -16,12 +16,10 @@ mod udp_fleet;
 mod udp_stream;
 
 pub use answerer::{ANSWER_PORT, Answerer};
-pub use fleet::{Lives, Manners};
+pub use fleet::{Fleet, Lives, Manners};
 pub use histogram::Histogram;
 pub use keystream::Keystream;
 pub use ledger::{Break, Cause, Excused, Ledger, Traffic};
 pub use short_load::{ShortLoad, ShortReport};
 pub use syn_flood::{FLOOD_V4_PREFIX, FLOOD_V6_PREFIX, FloodReport, SynFlood};
-pub use tcp_fleet::TcpFleet;
-pub use udp_fleet::UdpFleet;
 pub use udp_stream::{StreamReport, UdpStream, udp_buffer_errors};

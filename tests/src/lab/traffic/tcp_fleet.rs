@@ -1,9 +1,6 @@
 //! Long-lived TCP connections that exchange bytes now and then, each byte checked.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,99 +8,19 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::answerer::{LONG, key_of};
-use super::fleet::{Manners, Order, Roll, pause};
-use super::histogram::Histogram;
+use super::fleet::{Member, Order, pause};
 use super::keystream::Keystream;
-use super::ledger::{Break, Cause, Ledger, Traffic};
-use super::priority;
-use crate::lab::netns::{Netns, Task};
+use super::ledger::{Break, Cause, Traffic};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between a connection that broke and the next try.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
-/// Between one member's first connection and the next one's.
-const STAGGER: Duration = Duration::from_micros(800);
 /// Bytes of most questions, at least and at most.
 const ASK: (u64, u64) = (16, 1_000);
 /// One question in so many is of several segments, of this many bytes.
 const LARGE_ONE_IN: u64 = 64;
 const LARGE: u64 = 12_000;
-
-/// A fleet at work until it is dropped.
-#[derive(Debug)]
-pub struct TcpFleet {
-    roll: Arc<Roll>,
-    orders: watch::Sender<Order>,
-    _task: Task,
-}
-
-impl TcpFleet {
-    /// Starts it in a client's namespace. What breaks goes into the ledger.
-    pub fn start(netns: &Netns, manners: Manners, ledger: &Ledger) -> Self {
-        let (orders, told) = watch::channel(Order::Run);
-        let roll = Arc::<Roll>::default();
-        let fleet = Member { manners: Arc::new(manners), number: 0, roll: Arc::clone(&roll), ledger: ledger.clone() };
-        let task = netns.spawn("tcp fleet", move || async move {
-            priority::raise();
-            let mut members = tokio::task::JoinSet::new();
-            for number in 0..fleet.manners.connections {
-                members.spawn_local(Member { number, ..fleet.clone() }.live(told.clone()));
-            }
-            members.join_all().await;
-        });
-        Self { roll, orders, _task: task }
-    }
-
-    /// How many connections are open and have been answered.
-    pub fn open(&self) -> usize {
-        self.roll.with().values().sum()
-    }
-
-    /// How many connections each backend has.
-    pub fn by_backend(&self) -> BTreeMap<String, usize> {
-        self.roll.with()
-    }
-
-    /// How many questions were answered rightly.
-    pub fn exchanges(&self) -> u64 {
-        self.roll.exchanges.load(Ordering::Relaxed)
-    }
-
-    /// How many bytes of answers were checked.
-    pub fn bytes(&self) -> u64 {
-        self.roll.bytes.load(Ordering::Relaxed)
-    }
-
-    /// How long answers took, from the question.
-    pub fn latency(&self) -> Histogram {
-        self.roll.latency()
-    }
-
-    /// Closes all connections in good order but those with this backend, and opens no more.
-    pub fn keep_only(&self, backend: &str) {
-        self.orders.send_replace(Order::Only(backend.to_owned()));
-    }
-
-    /// Closes all connections in good order, and opens no more. [`TcpFleet::ended`] says when.
-    pub fn end(&self) {
-        self.orders.send_replace(Order::End);
-    }
-
-    /// Whether all members have closed, and none will open again.
-    pub fn ended(&self) -> bool {
-        *self.orders.borrow() != Order::Run && self.roll.members.load(Ordering::Relaxed) == 0
-    }
-}
-
-/// One of a fleet.
-#[derive(Clone)]
-struct Member {
-    manners: Arc<Manners>,
-    number: usize,
-    roll: Arc<Roll>,
-    ledger: Ledger,
-}
 
 /// Why a connection ended too early.
 struct Failure {
@@ -113,19 +30,17 @@ struct Failure {
 }
 
 impl Member {
-    async fn live(self, mut orders: watch::Receiver<Order>) {
-        self.roll.members.fetch_add(1, Ordering::Relaxed);
+    /// Its connections, one after the other.
+    pub(super) async fn live_tcp(self, mut orders: watch::Receiver<Order>) {
         let mut choices = self.manners.choices(self.number);
-        tokio::time::sleep(STAGGER * u32::try_from(self.number).unwrap_or(u32::MAX)).await;
         while *orders.borrow() == Order::Run {
             let (opened, mut backend) = (Instant::now(), None);
-            let Err(failure) = self.connection(&mut choices, &mut orders, &mut backend).await else { continue };
+            let Err(failure) = self.tcp_connection(&mut choices, &mut orders, &mut backend).await else { continue };
             let Failure { since, cause, detail } = failure;
             let (traffic, v6, seen) = (Traffic::LongTcp, self.target().is_ipv6(), Instant::now());
             self.ledger.enter(Break { traffic, v6, opened, since, seen, backend, cause, detail });
             tokio::time::sleep(AGAIN_AFTER).await;
         }
-        self.roll.members.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn target(&self) -> SocketAddr {
@@ -133,7 +48,7 @@ impl Member {
     }
 
     /// One connection from its opening to its close in good order.
-    async fn connection(
+    async fn tcp_connection(
         &self,
         choices: &mut Keystream,
         orders: &mut watch::Receiver<Order>,

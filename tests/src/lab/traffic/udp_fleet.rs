@@ -1,8 +1,6 @@
 //! UDP "connections": one socket each, that one backend answers for as long as it speaks.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -10,96 +8,16 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
 use super::answerer::take_apart;
-use super::fleet::{Manners, Order, Present, Roll, pause};
-use super::histogram::Histogram;
+use super::fleet::{Member, Order, Present, pause};
 use super::keystream::Keystream;
-use super::ledger::{Break, Cause, Ledger, Traffic};
-use super::priority;
-use crate::lab::netns::{Netns, Task};
+use super::ledger::{Break, Cause, Traffic};
 
 /// How long an answer may take before the question counts as lost and is sent again.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// So many questions without an answer, one after another, break a connection.
 const TRIES: u32 = 4;
-/// Between one member's first question and the next one's.
-const STAGGER: Duration = Duration::from_micros(800);
 /// Bytes of a question, at least and at most.
 const ASK: (u64, u64) = (24, 600);
-
-/// A fleet at work until it is dropped.
-#[derive(Debug)]
-pub struct UdpFleet {
-    roll: Arc<Roll>,
-    orders: watch::Sender<Order>,
-    _task: Task,
-}
-
-impl UdpFleet {
-    /// Starts it in a client's namespace. What breaks goes into the ledger.
-    pub fn start(netns: &Netns, manners: Manners, ledger: &Ledger) -> Self {
-        let (orders, told) = watch::channel(Order::Run);
-        let roll = Arc::<Roll>::default();
-        let fleet = Member { manners: Arc::new(manners), number: 0, roll: Arc::clone(&roll), ledger: ledger.clone() };
-        let task = netns.spawn("udp fleet", move || async move {
-            priority::raise();
-            let mut members = tokio::task::JoinSet::new();
-            for number in 0..fleet.manners.connections {
-                members.spawn_local(Member { number, ..fleet.clone() }.live(told.clone()));
-            }
-            members.join_all().await;
-        });
-        Self { roll, orders, _task: task }
-    }
-
-    /// How many connections have been answered and go on.
-    pub fn open(&self) -> usize {
-        self.roll.with().values().sum()
-    }
-
-    /// How many connections each backend has.
-    pub fn by_backend(&self) -> BTreeMap<String, usize> {
-        self.roll.with()
-    }
-
-    /// How many questions were answered rightly.
-    pub fn exchanges(&self) -> u64 {
-        self.roll.exchanges.load(Ordering::Relaxed)
-    }
-
-    /// How many bytes of answers were checked.
-    pub fn bytes(&self) -> u64 {
-        self.roll.bytes.load(Ordering::Relaxed)
-    }
-
-    /// How many questions were not answered in time and were sent again.
-    pub fn lost(&self) -> u64 {
-        self.roll.lost.load(Ordering::Relaxed)
-    }
-
-    /// How long answers took, from the question.
-    pub fn latency(&self) -> Histogram {
-        self.roll.latency()
-    }
-
-    /// Falls silent for good. [`UdpFleet::ended`] says when.
-    pub fn end(&self) {
-        self.orders.send_replace(Order::End);
-    }
-
-    /// Whether all are silent.
-    pub fn ended(&self) -> bool {
-        *self.orders.borrow() != Order::Run && self.roll.members.load(Ordering::Relaxed) == 0
-    }
-}
-
-/// One of a fleet.
-#[derive(Clone)]
-struct Member {
-    manners: Arc<Manners>,
-    number: usize,
-    roll: Arc<Roll>,
-    ledger: Ledger,
-}
 
 /// What a connection is, and whom it is with.
 struct Connection {
@@ -112,10 +30,9 @@ struct Connection {
 }
 
 impl Member {
-    async fn live(self, mut orders: watch::Receiver<Order>) {
-        self.roll.members.fetch_add(1, Ordering::Relaxed);
+    /// Its connections, one after the other.
+    pub(super) async fn live_udp(self, mut orders: watch::Receiver<Order>) {
         let mut choices = self.manners.choices(self.number);
-        tokio::time::sleep(STAGGER * u32::try_from(self.number).unwrap_or(u32::MAX)).await;
         while *orders.borrow() == Order::Run {
             let mut connection = match open(self.manners.target(self.number)).await {
                 Ok(connection) => connection,
@@ -126,12 +43,11 @@ impl Member {
                     continue;
                 }
             };
-            if let Err((cause, detail)) = self.connection(&mut connection, &mut choices, &mut orders).await {
+            if let Err((cause, detail)) = self.udp_connection(&mut connection, &mut choices, &mut orders).await {
                 let backend = connection.with.as_ref().map(|(name, _)| name.clone());
                 self.enter(backend, (connection.opened, connection.since), cause, detail);
             }
         }
-        self.roll.members.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn enter(&self, backend: Option<String>, (opened, since): (Instant, Instant), cause: Cause, detail: String) {
@@ -139,7 +55,7 @@ impl Member {
         self.ledger.enter(Break { traffic, v6, opened, since, seen, backend, cause, detail });
     }
 
-    async fn connection(
+    async fn udp_connection(
         &self,
         connection: &mut Connection,
         choices: &mut Keystream,
