@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use lb_common::abi::Slot;
 
+use super::leaving::Leaving;
 use super::{ServiceState, retarget};
 use crate::desired::{DesiredBackend, DesiredService};
 use crate::maglev;
@@ -22,7 +23,8 @@ pub(super) struct Aim {
 }
 
 impl Aim {
-    pub(super) fn of(service: &ServiceState, desired: &DesiredService) -> Self {
+    pub(super) fn of(vip: &Vip, service: &ServiceState, desired: &DesiredService, leaving: &Leaving) -> Self {
+        let leaves = |listens: &SocketAddr| leaving.backends.contains(&(*vip, *listens));
         let entry = |(listens, backend): (&SocketAddr, &DesiredBackend)| {
             let id = service.backends.get(listens)?.id;
             (backend.share > 0).then_some(maglev::Entry {
@@ -31,9 +33,11 @@ impl Aim {
                 weight: backend.share,
             })
         };
-        let entries: Vec<maglev::Entry> = desired.backends.iter().filter_map(entry).collect();
+        let entries: Vec<maglev::Entry> =
+            desired.backends.iter().filter(|(listens, _)| !leaves(listens)).filter_map(entry).collect();
         let cut = desired.cut.iter().filter_map(|listens| Some(service.backends.get(listens)?.id));
-        let heir = service.backends.iter().find(|(listens, _)| !desired.cut.contains(listens));
+        // Whoever goes at the end of this very plan inherits nothing.
+        let heir = service.backends.iter().find(|(listens, _)| !desired.cut.contains(listens) && !leaves(listens));
         Self {
             shares: entries.iter().map(|entry| (entry.id, entry.weight)).collect(),
             cut: cut.collect(),

@@ -80,7 +80,7 @@ pub fn plan(desired: &Desired, state: &State, slots: ReadSlots<'_>) -> Result<Ve
     for (vip, service) in &desired.services {
         if !leaving.services.contains(vip) {
             planner.limits(vip, service)?;
-            planner.table(vip, service)?;
+            planner.table(vip, service, &leaving)?;
             planner.quic_ids(vip, service);
             planner.publish(vip);
         }
@@ -253,9 +253,9 @@ impl Planner<'_> {
     }
 
     /// The Maglev table, when the set of backends or a weight is another one than it was built for.
-    fn table(&mut self, vip: &Vip, desired: &DesiredService) -> Result<()> {
+    fn table(&mut self, vip: &Vip, desired: &DesiredService, leaving: &Leaving) -> Result<()> {
         let Some(service) = self.after.services.get(vip).cloned() else { return Ok(()) };
-        let aim = Aim::of(&service, desired);
+        let aim = Aim::of(vip, &service, desired, leaving);
         let size = self.after.table_size;
         if aim.is_met(&service) {
             // Nobody is named any more: the last connection of the last backend has ended.
