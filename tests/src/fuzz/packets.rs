@@ -11,6 +11,10 @@ use crate::frame::{
     sctp, sctp_data, tcp, udp,
 };
 
+/// The longest frame. `BPF_PROG_TEST_RUN` lays what is longer than a page less the room before it and behind it (4,096 - 256 -
+/// 320 bytes, bpf_prog_test_run_xdp in net/bpf/test_run.c) into several buffers, and frames of the host have one.
+const LONGEST: usize = 3520;
+
 /// How many frames are remembered that were sent, or came out.
 const REMEMBERED: usize = 64;
 
@@ -33,7 +37,8 @@ impl<'a> Packets<'a> {
 
     /// The next one.
     pub fn make(&mut self) -> Vec<u8> {
-        let frame = if let Some(frame) = self.waiting.pop_front() { frame } else { self.fresh() };
+        let mut frame = if let Some(frame) = self.waiting.pop_front() { frame } else { self.fresh() };
+        frame.truncate(LONGEST);
         self.remember(&frame);
         frame
     }

@@ -57,7 +57,7 @@ fn a_bad_configuration_is_refused_by_file_line_and_key() {
     for (from, to, says) in [
         ("protocol = ", "protcol = ", &["protcol", "did you mean", "protocol"][..]),
         ("vip = \"", "vpi = \"", &["vpi", "expected", "vip"]),
-        ("port = 80", "port = 70000", &["port", "70000", "1 to 65535"]),
+        ("port = 80", "port = 70000", &["port", "70000", "0 to 65535"]),
         ("registry = \"local\"", "registry = \"lokal\"", &["registry", "lokal", "local"]),
         ("name = \"front\"", "name = \"fornt\"", &["interface", "fornt", "front"]),
         ("[weir]\n", "[weir]\non_exit = \"stay\"\n", &["on_exit", "stay", "detach or keep"]),
