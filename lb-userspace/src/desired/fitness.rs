@@ -135,7 +135,8 @@ forward = "l2"
         ("web", None, "203.0.113.10:80", Some("a VIP listens there")),
         ("web", None, "203.0.113.10:81", None),
         ("web", Some(Forward::Ipip), "203.0.113.12:80", Some("a VIP listens there")),
-        ("all", None, "203.0.113.11:9", Some("a VIP listens there")),
+        ("all", None, "203.0.113.11:0", Some("a VIP listens there")),
+        ("all", Some(Forward::Snat), "10.0.0.1:7", Some("list it with port 0")),
     ];
 
     #[test]
