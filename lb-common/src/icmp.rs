@@ -173,9 +173,14 @@ pub fn forward<P: Packet + ?Sized, T: Path<P>>(
     if tables.service(course.service).is_some_and(|service| service.limits[0] != 0) {
         tables.admit(headers, course.service)?;
     }
+    // A flow with a port of this host is translated, whatever others are.
+    let has_port = course.source != End::of(&quoted.destination);
     let verdict = match tables.backend(course.backend).ok_or(Refusal::NoBackend)?.forward {
-        Forward::IPIP | Forward::GUE => tables.wrap(packet, headers, course.backend)?,
-        Forward::L2 => tables.send(packet, headers, course)?,
+        Forward::IPIP | Forward::GUE if !has_port => tables.wrap(packet, headers, course.backend)?,
+        Forward::L2 if !has_port => {
+            course.source = End::of(&headers.source);
+            tables.send(packet, headers, course)?
+        }
         _ => {
             live(headers)?;
             tables.way_there(packet, headers, course, exit)?;

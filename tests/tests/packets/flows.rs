@@ -183,7 +183,7 @@ fn replies_larger_than_the_way_are_answered() {
         let large = reply(1501);
         let (kind, code) = if service.is_v4() { (3, 4) } else { (2, 0) };
         // From where the packet was sent to, as all that is said: the backend knows the client, and not the VIP.
-        let error = Frame { id: 0, ..error(client.0, &large, kind, code, [0, 0, 5, 220]) };
+        let error = Frame { id: 0, ..error(&client.0.to_string(), &large, kind, code, [0, 0, 5, 220]) };
         let seen = both.send(&large.bytes()).unwrap_or_else(|said| panic!("{said}"));
         assert_eq!(seen, (Seen::Transmit(error.bytes()), Some(Refusal::TooBig)));
         if service.is_v4() {
