@@ -14,6 +14,8 @@ use aya_build::{Package, Toolchain};
 const LINKED: &str = "weir-bpf";
 /// Set in the environment it makes another program of the same sources, for tests that replace one by another.
 const ANOTHER: &str = "WEIR_BPF_ANOTHER";
+/// Set in the environment it puts the bench's harness into the object, beside the programs.
+const BENCH: &str = "WEIR_BPF_BENCH";
 
 #[expect(unsafe_code, reason = "aya-build takes its settings from the environment, and setting that is unsafe")]
 fn main() -> Result<()> {
@@ -22,6 +24,7 @@ fn main() -> Result<()> {
     println!("cargo:rerun-if-changed={}", root.join("lb-ebpf").display());
     println!("cargo:rerun-if-env-changed=RUSTUP_TOOLCHAIN");
     println!("cargo:rerun-if-env-changed={ANOTHER}");
+    println!("cargo:rerun-if-env-changed={BENCH}");
 
     let linked = Command::new("rustup")
         .args(["run", LINKED, "rustc", "--version"])
@@ -43,10 +46,14 @@ fn main() -> Result<()> {
     // What the inner cargo says is shown as warnings, each time anew: only what is wrong is worth that.
     // SAFETY: as above.
     unsafe { std::env::set_var("CARGO_TERM_QUIET", "true") };
-    let features: &[&str] = if std::env::var_os(ANOTHER).is_some() { &["another"] } else { &[] };
+    let features: Vec<&str> = [(ANOTHER, "another"), (BENCH, "bench")]
+        .into_iter()
+        .filter_map(|(variable, feature)| std::env::var_os(variable).map(|_| feature))
+        .collect();
     let ebpf = root.join("lb-ebpf");
     let root_dir = ebpf.to_str().context("the path of the workspace is not UTF-8: move it to one that is")?;
-    aya_build::build_ebpf([Package { name: "lb-ebpf", root_dir, features, ..Package::default() }], toolchain).context(
-        "compiling lb-ebpf for the BPF target failed; `cargo xtask setup` installs what is needed and says what",
-    )
+    aya_build::build_ebpf([Package { name: "lb-ebpf", root_dir, features: &features, ..Package::default() }], toolchain)
+        .context(
+            "compiling lb-ebpf for the BPF target failed; `cargo xtask setup` installs what is needed and says what",
+        )
 }

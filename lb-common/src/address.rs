@@ -35,6 +35,12 @@ impl Address {
         }
     }
 
+    /// An address from its four words, each in network byte order as it lies in memory.
+    #[inline(always)]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        Self { words }
+    }
+
     /// Its four words, each in network byte order as it lies in memory.
     #[inline(always)]
     pub const fn words(&self) -> [u32; 4] {

@@ -60,6 +60,16 @@ impl Delta {
     }
 }
 
+/// The checksum of an IPv4 header, as it lies in memory, after one was taken from its time to live (RFC 1141).
+#[inline(always)]
+pub const fn after_ttl(checksum: u16) -> u16 {
+    let sum = checksum as u32 + 0x0100_u16.to_be() as u32;
+    // All ones and nothing are the same: like RFC 1624 it gives nothing.
+    #[expect(clippy::cast_possible_truncation, reason = "the carry has been added")]
+    let folded = (sum + (sum >= 0xffff) as u32) as u16;
+    folded
+}
+
 /// A sum of words, each as it lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sum(u64);

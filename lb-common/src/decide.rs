@@ -1,7 +1,7 @@
 //! A packet's way: `parse → find service → limits → choose backend → forward`.
 
-use crate::abi::{AddressFlags, Datagram, FragmentFate, Snat, VipKey};
-use crate::forward::{Course, Exit, Return};
+use crate::abi::{AddressFlags, Backend, Datagram, FragmentFate, Snat, VipKey};
+use crate::forward::{Course, Exit, Return, to_client};
 use crate::headers::{Headers, Part};
 use crate::icmp::Quote;
 use crate::packet::Packet;
@@ -10,7 +10,7 @@ use crate::refusal::Action;
 use crate::request::request;
 use crate::tables::Tables;
 use crate::verdict::Outcome;
-use crate::{Refusal, Verdict, fragment, icmp, reply};
+use crate::{Refusal, Verdict, fast, fragment, icmp, reply};
 
 /// Where the packet path keeps what it read of a packet. Its caller has it: a program's stack is small.
 #[repr(C)]
@@ -20,6 +20,8 @@ pub struct Scratch {
     pub headers: Headers,
     /// Those of the packet that it quotes.
     pub quoted: Headers,
+    /// The backend that it goes to.
+    pub row: Backend,
     /// The port that its flow has.
     pub snat: Snat,
     /// Where it goes, to a backend.
@@ -40,6 +42,20 @@ pub struct Scratch {
 /// asks for is the caller's to do.
 #[inline(always)]
 pub fn decide<P: Packet + ?Sized, T: Path<P>>(
+    packet: &mut P,
+    tables: &T,
+    scratch: &mut Scratch,
+    ingress_ifindex: u32,
+) -> Verdict {
+    match fast::forward(packet, tables) {
+        Some(verdict) => verdict,
+        None => closely(packet, tables, scratch, ingress_ifindex),
+    }
+}
+
+/// The same for every frame, whatever it looks like.
+#[inline(always)]
+pub fn closely<P: Packet + ?Sized, T: Path<P>>(
     packet: &mut P,
     tables: &T,
     scratch: &mut Scratch,
@@ -78,7 +94,7 @@ fn dispatch<P: Packet + ?Sized, T: Path<P>>(
     scratch: &mut Scratch,
     ingress_ifindex: u32,
 ) -> Outcome {
-    let Scratch { headers, back, datagram, .. } = scratch;
+    let Scratch { headers, back, exit, datagram, .. } = scratch;
     if headers.part == Part::LATER {
         tables.later_fragment(headers, datagram)?;
         return fragment::follow(packet, tables, scratch, ingress_ifindex);
@@ -108,7 +124,7 @@ fn dispatch<P: Packet + ?Sized, T: Path<P>>(
                 };
                 back.fragment_id = tables.begin_datagram(headers, datagram)?;
             }
-            tables.send_back(packet, headers, back)
+            to_client(packet, tables, headers, back, exit)
         }
         None => Err(direct(tables, headers).into()),
     }
@@ -129,6 +145,10 @@ fn direct<P: Packet + ?Sized, T: Path<P>>(tables: &T, headers: &Headers) -> Refu
 /// The service at an address and port, or what is known of the address.
 #[inline(always)]
 pub(crate) fn service_at<T: Tables>(tables: &T, at: &VipKey) -> Result<u32, u32> {
+    // A client's address is in no map, and a look at one word says so.
+    if !tables.is_known(&at.address) {
+        return Err(0);
+    }
     if let Some(id) = tables.vip(at) {
         return Ok(id);
     }

@@ -6,7 +6,7 @@
 use crate::Refusal;
 use crate::abi::{AddressFlags, Datagram, Forward, FragmentFate, FragmentKey, Fragments};
 use crate::decide::Scratch;
-use crate::forward::{Course, End, Return, to_backend};
+use crate::forward::{Course, End, Return, to_backend, to_client};
 use crate::headers::Headers;
 use crate::packet::Packet;
 use crate::path::Path;
@@ -105,21 +105,24 @@ pub fn follow<P: Packet + ?Sized, T: Path<P>>(
     scratch: &mut Scratch,
     ingress_ifindex: u32,
 ) -> Outcome {
-    let Scratch { headers, course, back, datagram, .. } = scratch;
+    let Scratch { headers, row, course, back, exit, datagram, .. } = scratch;
     let Datagram { service, backend, id: fragment_id, source, destination, .. } = *datagram;
     if datagram.fate == FragmentFate::REPLY {
         let (vip, client) = (End::new(source, 0), End::new(destination, 0));
         *back = Return { vip, client, service, backend, fragment_id, ingress_ifindex };
-        return tables.send_back(packet, headers, back);
+        return to_client(packet, tables, headers, back, exit);
     }
     let head = tables.service(service).ok_or(Refusal::NoBackend)?;
     if head.limits[0] != 0 {
         tables.admit(headers, service)?;
     }
     let renewed = source != headers.source.address;
-    let forward = if renewed { Forward::SNAT } else { tables.backend(backend).ok_or(Refusal::NoBackend)?.forward };
+    if !tables.row(backend, row) {
+        return Err(Refusal::NoBackend.into());
+    }
+    let forward = if renewed { Forward::SNAT } else { row.forward };
     *course = Course { source: End::new(source, 0), service, backend, fragment_id, ingress_ifindex };
-    to_backend(packet, tables, headers, course, forward)
+    to_backend(packet, tables, headers, course, row, forward)
 }
 
 /// What the fragments of a datagram have in common.

@@ -100,6 +100,42 @@ pub fn hand_over<P: Packet + ?Sized, T: Tables>(
     if headers.has_openings() { old } else { backend }
 }
 
+/// A remembered flow in the midst of its connection, and what its packet says.
+pub(crate) struct Kept<C> {
+    /// Where it goes.
+    pub backend: u32,
+    cell: C,
+    said: Said,
+    client: u32,
+}
+
+/// Finds the flow of a packet that does not open a connection, if it is remembered: what [`hand_over`] finds first. Nothing
+/// is noted yet.
+#[inline(always)]
+pub(crate) fn kept<'a, P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    tables: &'a T,
+    headers: &Headers,
+    id: u32,
+) -> Option<Kept<T::Flow<'a>>> {
+    if headers.opens {
+        return None;
+    }
+    let cell = tables.flow(&FlowKey::new(headers.source.address, headers.source.port_bytes(), id))?;
+    let flow = cell.read();
+    Some(Kept { backend: flow.backend, cell, said: Said::by_client(packet, headers), client: flow.client })
+}
+
+impl<C: FlowCell> Kept<C> {
+    /// Notes what its packet says.
+    #[inline(always)]
+    pub(crate) fn note<T: Tables>(&self, tables: &T) {
+        tables.count_flows(FlowUse::Lookup);
+        let flags = self.said.flags | self.client & !FlowFlags::RST;
+        self.cell.note_client(tables.now_s(), flags, self.said.next, self.said.expects);
+    }
+}
+
 /// Whether a packet from `backend` belongs to the flow `key`, whose place is `place`; `said` is what [`said_by_server`]
 /// makes of it, or `None` when it is only a question.
 #[inline(always)]

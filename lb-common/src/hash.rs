@@ -5,15 +5,22 @@ use crate::Address;
 /// A flow's hash, from what its client is: the service is in the seed.
 ///
 /// Computed alike from a packet to the VIP and from the backend's reply, which is how a reply is known without a
-/// table. The mixing step is the finaliser of MurmurHash3 (Appleby, public domain), a bijection with full avalanche.
+/// table. The mixing step is the finaliser of MurmurHash3 (Appleby, public domain), a bijection with full avalanche: no two
+/// flows of IPv4 clients have the same hash.
 #[inline(always)]
 pub const fn flow(seed: u64, client: Address, client_port: [u8; 2]) -> u64 {
     let [a, b, c, d] = client.words();
+    let port = u16::from_ne_bytes(client_port) as u64;
+    if client.is_v4() {
+        return mix(seed ^ (port << 32 | d as u64));
+    }
     let high = (a as u64) << 32 | b as u64;
     let low = (c as u64) << 32 | d as u64;
-    let port = u16::from_ne_bytes(client_port) as u64;
-    mix(mix(mix(seed ^ high) ^ low) ^ port)
+    mix(mix(seed ^ high ^ port.wrapping_mul(SPREAD)) ^ low)
 }
+
+/// An odd number: the fraction of the golden ratio.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A service's seed: every service spreads differently, and so do balancers with another `hash_seed`.
 pub const fn seed(hash_seed: u64, vip: Address, port: [u8; 2], protocol: u8) -> u64 {
@@ -67,6 +74,26 @@ mod tests {
             counts[slot(flow(0, Address::from_v4([10, 0, a, b]), [4, 0]), 101) as usize] += 1;
         }
         assert!(excess(&counts) < 6.0, "{counts:?}");
+    }
+
+    #[test]
+    fn clients_of_ipv6_spread_by_port_by_host_and_by_network() {
+        let client = |network: u16, host: u16, port: u16| {
+            let ([a, b], [c, d]) = (network.to_be_bytes(), host.to_be_bytes());
+            let address = Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, a, b, 0, 0, 0, 0, 0, 0, c, d]);
+            slot(flow(0, address, port.to_be_bytes()), 101) as usize
+        };
+        let mut counts = [[0; 101]; 4];
+        for n in 1024..=65535_u16 {
+            counts[0][client(1, 1, n)] += 1;
+            counts[1][client(1, n, 1024)] += 1;
+            counts[2][client(n, 1, 1024)] += 1;
+            // Networks and ports that count together.
+            counts[3][client(n, 1, n)] += 1;
+        }
+        for counts in counts {
+            assert!(excess(&counts) < 6.0, "{counts:?}");
+        }
     }
 
     #[test]

@@ -149,7 +149,7 @@ pub fn forward<P: Packet + ?Sized, T: Path<P>>(
     scratch: &mut Scratch,
     ingress_ifindex: u32,
 ) -> Outcome {
-    let Scratch { headers, quoted, course, back, exit, quote, .. } = scratch;
+    let Scratch { headers, quoted, row, course, back, exit, quote, .. } = scratch;
     if !tables.icmp(packet, headers, quoted)? {
         tables.error_client(headers, quoted, back)?;
         back.ingress_ifindex = ingress_ifindex;
@@ -175,22 +175,24 @@ pub fn forward<P: Packet + ?Sized, T: Path<P>>(
     }
     // A flow with a port of this host is translated, whatever others are.
     let has_port = course.source != End::of(&quoted.destination);
-    let verdict = match tables.backend(course.backend).ok_or(Refusal::NoBackend)?.forward {
-        Forward::IPIP | Forward::GUE if !has_port => tables.wrap(packet, headers, course.backend)?,
+    if !tables.row(course.backend, row) {
+        return Err(Refusal::NoBackend.into());
+    }
+    let verdict = match row.forward {
+        Forward::IPIP | Forward::GUE if !has_port => tables.wrap(packet, headers, row)?,
         Forward::L2 if !has_port => {
             course.source = End::of(&headers.source);
-            tables.send(packet, headers, course)?
+            tables.send(packet, headers, course, row)?
         }
         _ => {
             live(headers)?;
-            tables.way_there(packet, headers, course, exit)?;
-            let backend = tables.backend(course.backend).ok_or(Refusal::NoBackend)?;
-            let port = if backend.port == 0 { quoted.source.port } else { backend.port };
+            tables.way_there(packet, headers, course, row, exit)?;
+            let port = if row.port == 0 { quoted.source.port } else { row.port };
             *quote = Quote {
-                source: End::new(backend.address, port),
+                source: End::new(row.address, port),
                 destination: course.source,
                 outer_source: headers.source.address,
-                outer_destination: backend.address,
+                outer_destination: row.address,
                 lower_ttl: !exit.stack,
             };
             translated(packet, tables, headers, quoted, quote, exit)?

@@ -12,6 +12,7 @@ pub mod checksum;
 pub mod decap;
 pub mod decide;
 pub mod direct;
+pub mod fast;
 pub mod forward;
 pub mod fragment;
 pub mod gcra;
@@ -21,6 +22,7 @@ pub mod headers;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 pub mod icmp;
+pub mod index;
 pub mod limits;
 pub mod packet;
 pub mod parse;

@@ -23,6 +23,12 @@ pub trait Packet {
         bytes <= self.length()
     }
 
+    /// Whether the frame lies in one buffer, and is at least so long.
+    #[inline(always)]
+    fn is_one(&self, bytes: usize) -> bool {
+        self.holds(bytes) && !self.is_scattered()
+    }
+
     /// Whether the frame lies in several buffers: one larger than a page.
     fn is_scattered(&self) -> bool;
 

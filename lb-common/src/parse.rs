@@ -36,7 +36,7 @@ const MAX_EXTENSIONS: usize = 6;
 const MAX_L4: usize = 1024;
 
 /// The bit of an Ethernet address's first byte that says that it is a group's, or everybody's (IEEE 802-2014 §8.2.2).
-const ETHERNET_GROUP: u8 = 0x01;
+pub(crate) const ETHERNET_GROUP: u8 = 0x01;
 
 /// The flags of a TCP header that matter here (RFC 9293 §3.1).
 pub(crate) const FIN: u8 = 0x01;
@@ -263,12 +263,8 @@ fn transport<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) -> Result<()
                 Some([offset, flags]) => {
                     let header_len = usize::from(offset >> 4) * 4;
                     headers.well_formed &= header_len >= TcpHdr::LEN;
-                    headers.opens = flags & (SYN | ACK) == SYN;
-                    headers.bad_flags = if flags & SYN != 0 {
-                        flags & (FIN | RST) != 0
-                    } else {
-                        flags & ACK == 0 && flags & (RST | FIN) != RST
-                    };
+                    headers.opens = opens(flags);
+                    headers.bad_flags = bad_flags(flags);
                     l4 + header_len
                 }
                 None => usize::MAX,
@@ -301,6 +297,18 @@ fn transport<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) -> Result<()
     };
     headers.well_formed &= needed <= ends_at;
     Ok(())
+}
+
+/// Whether a segment with these flags is a connection's first.
+#[inline(always)]
+pub(crate) const fn opens(flags: u8) -> bool {
+    flags & (SYN | ACK) == SYN
+}
+
+/// Whether no connection has a segment with these flags.
+#[inline(always)]
+pub(crate) const fn bad_flags(flags: u8) -> bool {
+    if flags & SYN != 0 { flags & (FIN | RST) != 0 } else { flags & ACK == 0 && flags & (RST | FIN) != RST }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! each verified alone: `lb-ebpf` overrides the steps by calls, and each call does what is written here. What a step gets
 //! is the packet, its headers and a few numbers; what it gives back is a word.
 
-use crate::abi::{Datagram, Endpoint, FlowKey, Snat};
+use crate::abi::{Backend, Datagram, Endpoint, FlowKey, Snat};
 use crate::checksum::Sum;
 use crate::forward::{self, Course, Exit, Return, exit, tunnel};
 use crate::handover::Place;
@@ -22,6 +22,12 @@ pub trait Path<P: Packet + ?Sized>: Tables + Sized {
     #[inline(always)]
     fn read(&self, packet: &P, headers: &mut Headers) -> Result<(), Refusal> {
         parse::parse(packet, headers)
+    }
+
+    /// Reads a backend's row; whether there is one.
+    #[inline(always)]
+    fn row(&self, id: u32, row: &mut Backend) -> bool {
+        self.backend(id).map(|backend| *row = backend).is_some()
     }
 
     /// Asks the limits of a service.
@@ -88,14 +94,14 @@ pub trait Path<P: Packet + ?Sized>: Tables + Sized {
 
     /// Sends a packet to a backend that gets it as it is, or translated.
     #[inline(always)]
-    fn send(&self, packet: &mut P, headers: &Headers, course: &Course) -> Outcome {
-        forward::send(packet, self, headers, course)
+    fn send(&self, packet: &mut P, headers: &Headers, course: &Course, backend: &Backend) -> Outcome {
+        forward::send(packet, self, headers, course, backend)
     }
 
-    /// Sends a backend's packet to its client.
+    /// Sends a backend's packet to its client by a way that was found.
     #[inline(always)]
-    fn send_back(&self, packet: &mut P, headers: &Headers, back: &Return) -> Outcome {
-        forward::to_client(packet, self, headers, back)
+    fn send_back(&self, packet: &mut P, headers: &Headers, back: &Return, exit: &Exit) -> Outcome {
+        forward::send_back(packet, self, headers, back, exit)
     }
 
     /// A packet from where a backend listens: finds whose it is, and writes where it goes.
@@ -104,9 +110,9 @@ pub trait Path<P: Packet + ?Sized>: Tables + Sized {
         reply::reply(packet, self, headers, endpoint, back)
     }
 
-    /// Wraps a packet for a tunnel.
+    /// Wraps a packet for a tunnel to a backend.
     #[inline(always)]
-    fn wrap(&self, packet: &mut P, headers: &Headers, backend: u32) -> Outcome {
+    fn wrap(&self, packet: &mut P, headers: &Headers, backend: &Backend) -> Outcome {
         tunnel::wrap(packet, self, headers, backend)
     }
 
@@ -148,8 +154,15 @@ pub trait Path<P: Packet + ?Sized>: Tables + Sized {
 
     /// Finds the way of a translated packet to its backend.
     #[inline(always)]
-    fn way_there(&self, packet: &P, headers: &Headers, course: &Course, exit: &mut Exit) -> Result<(), Stop> {
-        exit::there(packet, self, headers, course, exit)
+    fn way_there(
+        &self,
+        packet: &P,
+        headers: &Headers,
+        course: &Course,
+        backend: &Backend,
+        exit: &mut Exit,
+    ) -> Result<(), Stop> {
+        exit::there(packet, self, headers, course, backend, exit)
     }
 
     /// Changes an ICMP error, within and without.

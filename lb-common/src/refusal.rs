@@ -158,4 +158,24 @@ mod tests {
         let names: BTreeSet<_> = Refusal::ALL.iter().map(|r| r.name()).collect();
         assert_eq!(names.len(), Refusal::ALL.len());
     }
+    #[test]
+    fn the_operators_page_says_of_each_what_the_program_says() {
+        let page = include_str!("../../docs/operating.md");
+        let head = "| name | outcome | meaning | what to do |\n|---|---|---|---|\n";
+        let (_, table) = page.split_once(head).expect("the table of refusals");
+        let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+        let expected: Vec<String> = Refusal::ALL
+            .iter()
+            .map(|refusal| {
+                let outcome = match refusal.action() {
+                    Action::Pass => "pass",
+                    Action::Drop => "drop",
+                    Action::Answer => "answered",
+                };
+                let meaning = refusal.meaning().trim().trim_end_matches('.');
+                format!("| `{}` | {outcome} | {meaning} | {} |", refusal.name(), refusal.advice())
+            })
+            .collect();
+        assert_eq!(rows, expected);
+    }
 }

@@ -14,6 +14,9 @@ use crate::{Address, Refusal};
 /// The backend that listens at an address and port, or at every port of the address.
 #[inline(always)]
 pub(crate) fn endpoint_at<T: Tables>(tables: &T, at: &VipKey) -> Option<Endpoint> {
+    if !tables.is_known(&at.address) {
+        return None;
+    }
     match tables.endpoint(at) {
         None if has_any_port(tables) => tables.endpoint(&VipKey { port: 0, ..*at }),
         found => found,

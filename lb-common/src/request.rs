@@ -22,7 +22,7 @@ pub fn request<P: Packet + ?Sized, T: Path<P>>(
     id: u32,
     ingress_ifindex: u32,
 ) -> Outcome {
-    let Scratch { headers, snat, course, datagram, .. } = scratch;
+    let Scratch { headers, row, snat, course, datagram, .. } = scratch;
     let service = tables.service(id).ok_or(Refusal::NoBackend)?;
     sound(headers)?;
     if is_martian(tables, headers, id) {
@@ -36,7 +36,9 @@ pub fn request<P: Packet + ?Sized, T: Path<P>>(
         tables.note_in_census(&key);
     }
     let Choice { backend: chosen, strays, has_port } = choose(packet, tables, service, headers, &key)?;
-    let backend = tables.backend(chosen).ok_or(Refusal::NoBackend)?;
+    if !tables.row(chosen, row) {
+        return Err(Refusal::NoBackend.into());
+    }
     *course = Course {
         source: End::of(&headers.source),
         service: id,
@@ -45,7 +47,7 @@ pub fn request<P: Packet + ?Sized, T: Path<P>>(
         ingress_ifindex,
     };
     // Whoever has a port keeps it, whatever new flows of the backend get.
-    let forward = if has_port { Forward::SNAT } else { backend.forward };
+    let forward = if has_port { Forward::SNAT } else { row.forward };
     if forward == Forward::SNAT {
         tables.snat_port(packet, headers, id, chosen, snat)?;
         course.source = End::new(snat.source, snat.port);
@@ -62,12 +64,12 @@ pub fn request<P: Packet + ?Sized, T: Path<P>>(
             service: id,
             backend: chosen,
             source: course.source.address,
-            destination: backend.address,
+            destination: row.address,
             ..Datagram::default()
         };
         course.fragment_id = tables.begin_datagram(headers, datagram)?;
     }
-    to_backend(packet, tables, headers, course, forward)
+    to_backend(packet, tables, headers, course, row, forward)
 }
 
 /// A client's flow: of a service of every port, the port is part of it.

@@ -154,6 +154,12 @@ pub trait Tables {
 
     /// The id of the service at this VIP.
     fn vip(&self, key: &VipKey) -> Option<u32>;
+    /// The id of the service that has the place of this VIP's, whosever it is; never of one that packets do not find, and
+    /// cheaper than [`Self::vip`].
+    fn place(&self, vip: &VipKey) -> Option<u32>;
+    /// Whether an address may be a VIP's, a backend's or one of Weir's own. One that is not is nobody's whom
+    /// [`Self::vip`], [`Self::address`] or [`Self::endpoint`] know; it may be said of others, too.
+    fn is_known(&self, address: &Address) -> bool;
     /// A service's head.
     fn service(&self, id: u32) -> Option<&Service>;
     /// Where the service's Maglev table lies at this moment.
@@ -162,6 +168,8 @@ pub trait Tables {
     fn slot(&self, index: u32) -> Option<Slot>;
     /// A backend, read whole; by the host's stack when its row is being written all the time.
     fn backend(&self, id: u32) -> Option<Backend>;
+    /// The same, but for one whose row is being written at this moment.
+    fn backend_now(&self, id: u32) -> Option<Backend>;
     /// The backend that listens here.
     fn endpoint(&self, key: &VipKey) -> Option<Endpoint>;
     /// A remembered flow of a slot that hands over.

@@ -125,9 +125,9 @@ unsafe fn copy_from<const N: usize>(at: *const u8) -> [u8; N] {
     bytes
 }
 
-/// Writes `N` bytes of a frame.
+/// Writes `N` bytes of a frame, which the caller has compared with its end.
 #[inline(always)]
-unsafe fn copy_to<const N: usize>(at: *mut u8, bytes: [u8; N]) {
+pub unsafe fn copy_to<const N: usize>(at: *mut u8, bytes: [u8; N]) {
     // SAFETY: as in `copy_from`.
     unsafe { words!(N, store64, store32, store16, store8, at, &bytes) };
 }
@@ -135,8 +135,10 @@ unsafe fn copy_to<const N: usize>(at: *mut u8, bytes: [u8; N]) {
 impl Bytes {
     #[inline(always)]
     fn at<const N: usize>(&self, offset: usize) -> Option<*mut u8> {
+        // What the compiler knows is a number in the instruction, and all that the verifier wants is one comparison.
+        let known = core::intrinsics::is_val_statically_known(offset);
         // Otherwise checks are left out that follow from others by arithmetic which the verifier does not do.
-        let offset = opaque(offset);
+        let offset = if known { offset } else { opaque(offset) };
         if offset > MAX_OFFSET {
             return None;
         }
@@ -216,6 +218,16 @@ impl Packet for XdpFrame {
     fn holds(&self, bytes: usize) -> bool {
         // Frames in one buffer are nearly all there are, and need no helper.
         bytes <= self.bytes.end - self.bytes.start || bytes <= self.length()
+    }
+
+    #[inline(always)]
+    fn is_one(&self, bytes: usize) -> bool {
+        /// A frame of several buffers fills its first one, which is larger than this, or has nothing but headers in it.
+        const SMALL: usize = 256;
+        let first = self.bytes.end - self.bytes.start;
+        // To be sure is a call to the kernel: what ends with its buffer goes on in another one only where the link pads
+        // it, which it does to small ones.
+        bytes == first || bytes < first && (first <= SMALL || !self.is_scattered())
     }
 
     #[inline(always)]

@@ -4,8 +4,14 @@
 //! those of their elements that several write at once, `steps` for the structures that functions of the kernel's hand over.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "whether an offset is known decides how it is checked; there is no other way to ask"
+)]
 
+#[cfg(feature = "bench")]
+mod bench;
 mod cells;
 mod frame;
 mod steps;
@@ -14,23 +20,29 @@ mod trace;
 
 use aya_ebpf::bindings::tcx_action_base::TCX_NEXT;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::Verdict;
 use lb_common::refusal::Action;
 
-use crate::frame::{SkbFrame, XdpFrame};
+use crate::frame::SkbFrame;
 use crate::tables::Maps;
 
 /// The packet path, on every attached device's ingress.
 #[xdp(frags)]
 pub fn weir_xdp(ctx: XdpContext) -> u32 {
+    packet(ctx.ctx)
+}
+
+/// One packet: context in, verdict out.
+#[inline(always)]
+fn packet(ctx: *mut xdp_md) -> u32 {
     #[cfg(feature = "another")]
     tables::nothing();
-    let ingress = tables::ingress(&ctx);
-    let Some(scratch) = tables::scratch() else { return XDP_PASS };
-    let verdict = lb_common::decide(&mut XdpFrame::of(ctx.ctx), &Maps::of(ctx.ctx), scratch, ingress);
-    trace::verdict(&ctx, verdict);
+    let ingress = tables::ingress(ctx);
+    let verdict = steps::verdict_on(ctx, ingress);
+    trace::verdict(ctx, verdict);
     match verdict {
         Verdict::Transmit { ifindex, redirect: false } if ifindex == ingress => XDP_TX,
         Verdict::Transmit { ifindex, redirect: _ } => tables::redirect(ifindex),

@@ -5,7 +5,7 @@
 //! pointer, which the verifier checks against their type, and numbers; they give back a word.
 
 use aya_ebpf::bindings::xdp_md;
-use lb_common::abi::{Datagram, Endpoint, FlowKey, Slot, Snat};
+use lb_common::abi::{Backend, Datagram, Endpoint, FlowKey, Slot, Snat};
 use lb_common::checksum::Sum;
 use lb_common::forward::{self, Course, Exit, Return, exit, tunnel};
 use lb_common::handover::Place;
@@ -13,12 +13,12 @@ use lb_common::icmp::Quote;
 use lb_common::refusal::Stop;
 use lb_common::verdict::{self, Outcome};
 use lb_common::{
-    Headers, Path, Refusal, Verdict, answer, direct, fragment, handover, icmp, limits, parse, quic, reply, request,
-    snat,
+    Headers, Path, Refusal, Tables, Verdict, answer, decide, direct, fast, fragment, handover, icmp, limits, parse,
+    quic, reply, request, snat,
 };
 
 use crate::frame::{SkbFrame, XdpFrame};
-use crate::tables::Maps;
+use crate::tables::{self, Maps};
 
 /// A refusal's number plus one, or 0 for none.
 #[inline(always)]
@@ -69,6 +69,47 @@ macro_rules! given {
             None => return $otherwise,
         }
     };
+}
+
+/// What becomes of a frame: [`lb_common::decide()`], either half of which is a function of its own here.
+#[inline(always)]
+pub fn verdict_on(ctx: *mut xdp_md, ingress_ifindex: u32) -> Verdict {
+    let word = match weir_fast(ctx) {
+        LOOK_CLOSELY => weir_closely(ctx, ingress_ifindex),
+        word => word,
+    };
+    match verdict::unpack(word) {
+        Ok(verdict) => verdict,
+        Err(stop) => Verdict::Refused(stop.refusal),
+    }
+}
+
+/// See [`weir_fast`].
+const LOOK_CLOSELY: u64 = u64::MAX;
+
+/// A verdict; or [`LOOK_CLOSELY`], which is no word of [`verdict::pack`]'s.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_fast(ctx: *mut xdp_md) -> u64 {
+    match fast::forward(&mut XdpFrame::of(ctx), &Maps::of(ctx)) {
+        Some(verdict) => verdict::pack(Ok(verdict)),
+        None => LOOK_CLOSELY,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_closely(ctx: *mut xdp_md, ingress_ifindex: u32) -> u64 {
+    let Some(scratch) = tables::scratch() else { return NOTHING };
+    verdict::pack(Ok(decide::closely(&mut XdpFrame::of(ctx), &Maps::of(ctx), scratch, ingress_ifindex)))
+}
+
+/// Whether there is such a backend.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_row(id: u32, row: *mut Backend) -> u32 {
+    let row = given!(mut row or 0);
+    u32::from(Maps::without_context().backend(id).map(|backend| *row = backend).is_some())
 }
 
 #[unsafe(no_mangle)]
@@ -177,24 +218,32 @@ extern "C" fn weir_reply(
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weir_send(ctx: *mut xdp_md, headers: *const Headers, course: *const Course) -> u64 {
+extern "C" fn weir_send(
+    ctx: *mut xdp_md,
+    headers: *const Headers,
+    course: *const Course,
+    backend: *const Backend,
+) -> u64 {
     let headers = given!(headers or NOTHING);
     let course = given!(course or NOTHING);
-    verdict::pack(forward::send(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, course))
+    let backend = given!(backend or NOTHING);
+    verdict::pack(forward::send(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, course, backend))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weir_send_back(ctx: *mut xdp_md, headers: *const Headers, back: *const Return) -> u64 {
+extern "C" fn weir_send_back(ctx: *mut xdp_md, headers: *const Headers, back: *const Return, exit: *const Exit) -> u64 {
     let headers = given!(headers or NOTHING);
     let back = given!(back or NOTHING);
-    verdict::pack(forward::to_client(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, back))
+    let exit = given!(exit or NOTHING);
+    verdict::pack(forward::send_back(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, back, exit))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weir_wrap(ctx: *mut xdp_md, headers: *const Headers, backend: u32) -> u64 {
+extern "C" fn weir_wrap(ctx: *mut xdp_md, headers: *const Headers, backend: *const Backend) -> u64 {
     let headers = given!(headers or NOTHING);
+    let backend = given!(backend or NOTHING);
     verdict::pack(tunnel::wrap(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, backend))
 }
 
@@ -262,11 +311,18 @@ extern "C" fn weir_way_back(ctx: *mut xdp_md, headers: *const Headers, back: *co
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weir_way_there(ctx: *mut xdp_md, headers: *const Headers, course: *const Course, exit: *mut Exit) -> u64 {
+extern "C" fn weir_way_there(
+    ctx: *mut xdp_md,
+    headers: *const Headers,
+    course: *const Course,
+    backend: *const Backend,
+    exit: *mut Exit,
+) -> u64 {
     let headers = given!(headers or NOTHING);
     let course = given!(course or NOTHING);
+    let backend = given!(backend or NOTHING);
     let exit = given!(mut exit or NOTHING);
-    done(exit::there(&XdpFrame::of(ctx), &Maps::of(ctx), headers, course, exit))
+    done(exit::there(&XdpFrame::of(ctx), &Maps::of(ctx), headers, course, backend, exit))
 }
 
 #[unsafe(no_mangle)]
@@ -317,6 +373,11 @@ extern "C" fn weir_answer(
 }
 
 impl Path<XdpFrame> for Maps {
+    #[inline(always)]
+    fn row(&self, id: u32, row: &mut Backend) -> bool {
+        weir_row(id, row) != 0
+    }
+
     #[inline(always)]
     fn read(&self, packet: &XdpFrame, headers: &mut Headers) -> Result<(), Refusal> {
         decode(weir_parse(packet.ctx(), headers))
@@ -386,17 +447,17 @@ impl Path<XdpFrame> for Maps {
     }
 
     #[inline(always)]
-    fn send(&self, packet: &mut XdpFrame, headers: &Headers, course: &Course) -> Outcome {
-        verdict::unpack(weir_send(packet.ctx(), headers, course))
+    fn send(&self, packet: &mut XdpFrame, headers: &Headers, course: &Course, backend: &Backend) -> Outcome {
+        verdict::unpack(weir_send(packet.ctx(), headers, course, backend))
     }
 
     #[inline(always)]
-    fn send_back(&self, packet: &mut XdpFrame, headers: &Headers, back: &Return) -> Outcome {
-        verdict::unpack(weir_send_back(packet.ctx(), headers, back))
+    fn send_back(&self, packet: &mut XdpFrame, headers: &Headers, back: &Return, exit: &Exit) -> Outcome {
+        verdict::unpack(weir_send_back(packet.ctx(), headers, back, exit))
     }
 
     #[inline(always)]
-    fn wrap(&self, packet: &mut XdpFrame, headers: &Headers, backend: u32) -> Outcome {
+    fn wrap(&self, packet: &mut XdpFrame, headers: &Headers, backend: &Backend) -> Outcome {
         verdict::unpack(weir_wrap(packet.ctx(), headers, backend))
     }
 
@@ -436,8 +497,15 @@ impl Path<XdpFrame> for Maps {
     }
 
     #[inline(always)]
-    fn way_there(&self, packet: &XdpFrame, headers: &Headers, course: &Course, exit: &mut Exit) -> Result<(), Stop> {
-        finished(weir_way_there(packet.ctx(), headers, course, exit))
+    fn way_there(
+        &self,
+        packet: &XdpFrame,
+        headers: &Headers,
+        course: &Course,
+        backend: &Backend,
+        exit: &mut Exit,
+    ) -> Result<(), Stop> {
+        finished(weir_way_there(packet.ctx(), headers, course, backend, exit))
     }
 
     #[inline(always)]

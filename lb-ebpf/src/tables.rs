@@ -1,21 +1,21 @@
 //! The maps, private to this file, and `lb_common`'s view of them.
 
 use core::ffi::c_void;
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, offset_of};
 use core::ptr::NonNull;
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_fib_lookup};
+use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_fib_lookup, xdp_md};
 use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_redirect};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
-use aya_ebpf::programs::{TcContext, XdpContext};
+use aya_ebpf::programs::TcContext;
 use lb_common::abi::{
     Backend, BucketCell, Datagram, Delivery, Device, DeviceFlags, Endpoint, Flow, FlowCount, FlowKey, FragmentKey,
     Fragments, Limit, LimitCount, Meta, Order, OrderKey, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings,
     Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps, Table, Tags, Traffic, VipKey,
 };
 use lb_common::tables::{Direction, FlowUse, Route, RouteQuery, WayOut};
-use lb_common::{Address, Refusal, Scratch, Tables};
+use lb_common::{Address, Refusal, Scratch, Tables, index};
 
 use crate::cells::{KernelBits, KernelBucket, KernelFlow, KernelFragments, KernelSnat, KernelSnatReply, fetch_add};
 use crate::frame::clear;
@@ -33,6 +33,12 @@ static SERVICES: Array<Service> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 static SLOTS: Array<Slot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static BACKENDS: Array<Backend> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// The services at their places, one of several where they meet: see [`index`].
+#[map]
+static PLACES: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// One bit for each address that any other map may know: see [`index`].
+#[map]
+static KNOWN: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static ENDPOINTS: HashMap<VipKey, Endpoint> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
@@ -101,6 +107,13 @@ static META: Array<Meta> = Array::with_max_entries(1, 0);
 #[map]
 static UNRESOLVED: RingBuf = RingBuf::with_byte_size(16 * 1024, 0);
 
+/// How large `PLACES` and `KNOWN` are, as powers of two, of words and of bits. The loader's, in a map that is frozen: the
+/// verifier knows them.
+#[unsafe(no_mangle)]
+static PLACE_BITS: u32 = 0;
+#[unsafe(no_mangle)]
+static KNOWN_BITS: u32 = 6;
+
 /// `BPF_FIB_LKUP_RET_NO_NEIGH` of include/uapi/linux/bpf.h: there is a route, but no neighbour for its next hop.
 const NO_NEIGHBOUR: i64 = 7;
 
@@ -135,9 +148,9 @@ impl Maps {
 
 /// The device by which the frame came in.
 #[inline(always)]
-pub fn ingress(ctx: &XdpContext) -> u32 {
+pub fn ingress(ctx: *mut xdp_md) -> u32 {
     // SAFETY: the kernel gave this context to the running program.
-    unsafe { (*ctx.ctx).ingress_ifindex }
+    unsafe { (*ctx).ingress_ifindex }
 }
 
 /// Where this CPU keeps what it reads of a packet. Once a run: programs of one CPU do not interrupt each other.
@@ -228,26 +241,51 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn place(&self, vip: &VipKey) -> Option<u32> {
+        // SAFETY: constants of the loader's; volatile, so that the compiler does not take their initial values for the last.
+        let bits = unsafe { (&raw const PLACE_BITS).read_volatile() };
+        // SAFETY: an aligned word of a map's element. Volatile, since it may change at any time.
+        unsafe { PLACES.get_ptr(index::place(vip, bits))?.read_volatile() }.checked_sub(1).map(|id| id as u32)
+    }
+
+    #[inline(always)]
+    fn is_known(&self, address: &Address) -> bool {
+        // SAFETY: as in `place`.
+        let bits = unsafe { (&raw const KNOWN_BITS).read_volatile() };
+        let (word, bit) = index::known(address, bits);
+        // SAFETY: as in `place`.
+        KNOWN.get_ptr(word).is_none_or(|word| unsafe { word.read_volatile() } >> bit & 1 != 0)
+    }
+
+    #[inline(always)]
+    fn backend_now(&self, id: u32) -> Option<Backend> {
+        let row = BACKENDS.get_ptr(id)?.cast::<u64>();
+        let mut words = [0; Backend::WORDS];
+        // SAFETY: the map gave the pointer; the row may be written meanwhile, which its version tells. Volatile, so that each
+        // word is one load into a register: a copy in memory would be read in other pieces than it was written in.
+        let version = || unsafe { row.cast::<u32>().add(offset_of!(Backend, version) / 4).read_volatile() };
+        let before = version();
+        barrier();
+        for (at, word) in words.iter_mut().enumerate() {
+            // SAFETY: as above.
+            *word = unsafe { row.add(at).read_volatile() };
+        }
+        barrier();
+        if before == version() && before & 1 == 0 { Some(Backend::from_words(words)) } else { None }
+    }
+
+    #[inline(always)]
     fn backend(&self, id: u32) -> Option<Backend> {
-        let row = BACKENDS.get_ptr(id)?;
-        let mut last = None;
         for _ in 0..ROW_TRIES {
-            // SAFETY: the map gave the pointer; the row may be written meanwhile, which its version tells.
-            let (before, read, after) = unsafe {
-                let before = (&raw const (*row).version).read_volatile();
-                barrier();
-                let read = row.read();
-                barrier();
-                (before, read, (&raw const (*row).version).read_volatile())
-            };
-            if before == after && before & 1 == 0 {
+            if let Some(read) = self.backend_now(id) {
                 return Some(read);
             }
-            last = Some(read);
         }
         // Its writer was stopped, or killed, half-way. Where the backend listens does not change; the way there does, and
         // the stack finds it.
-        last.map(|read| Backend { delivery: Delivery::STACK, ..read })
+        // SAFETY: the map gave the pointer; the row may be written meanwhile.
+        let read = unsafe { BACKENDS.get_ptr(id)?.read() };
+        Some(Backend { delivery: Delivery::STACK, ..read })
     }
 
     #[inline(always)]
@@ -369,8 +407,10 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn path_mtu(&self, far_end: &Address) -> Option<PathMtu> {
+        // A copy of its own: where a pointer goes to the kernel, the whole structure would have to lie in memory.
+        let key = *far_end;
         // SAFETY: not preallocated. Of two words of different moments either pair does.
-        unsafe { PATHS.get(far_end) }.copied()
+        unsafe { PATHS.get(key) }.copied()
     }
 
     #[inline(always)]

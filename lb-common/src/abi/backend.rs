@@ -44,6 +44,45 @@ pub struct Backend {
 impl Backend {
     /// What a registry's weight of one is in [`Backend::weight`]: fine enough for a slow start.
     pub const WEIGHT_ONE: u32 = 4096;
+
+    /// How many words it has.
+    pub const WORDS: usize = size_of::<Self>() / 8;
+
+    /// A row from its words as they lie in memory.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "parts of words are meant")]
+    pub const fn from_words([a, b, c, d, e, f, g, h]: [u64; Self::WORDS]) -> Self {
+        let (m, n) = (d.to_ne_bytes(), e.to_ne_bytes());
+        Self {
+            address: Address::from_words([low(a), high(a), low(b), high(b)]),
+            port: low(c) as u16,
+            delivery: (low(c) >> 16) as u16,
+            ifindex: high(c),
+            mtu: low(d),
+            mac_destination: [m[4], m[5], m[6], m[7], n[0], n[1]],
+            mac_source: [n[2], n[3], n[4], n[5], n[6], n[7]],
+            service: low(f),
+            version: high(f),
+            weight: low(g),
+            tags: Tags([high(g), low(h)]),
+            pool: high(h) as u16,
+            forward: (high(h) >> 16) as u8,
+            pad: (high(h) >> 24) as u8,
+        }
+    }
+}
+
+/// The half of a word that comes first in memory: whoever has programs that read words has the lower one there.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "half of a word is meant")]
+const fn low(word: u64) -> u32 {
+    word as u32
+}
+
+/// The other half.
+#[inline(always)]
+const fn high(word: u64) -> u32 {
+    (word >> 32) as u32
 }
 
 /// Values of [`Backend::forward`]: what is done to a packet that goes to the backend.
@@ -76,6 +115,7 @@ impl Delivery {
     pub const REDIRECT: u16 = 3;
 }
 
+const _: () = assert!(cfg!(target_endian = "little"), "`Backend::from_words` reads words of little-endian machines");
 const _: () = assert!(size_of::<Backend>() == 64);
 const _: () = assert!(core::mem::offset_of!(Backend, version) == 44);
 const _: () = assert!(core::mem::offset_of!(Backend, pad) == 63);

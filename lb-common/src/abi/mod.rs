@@ -44,6 +44,10 @@ pub use tags::Tags;
 pub mod map {
     /// [`VipKey`](super::VipKey) → service id.
     pub const VIPS: &str = "VIPS";
+    /// A VIP's [place](crate::index::place) → service id plus one, or 0.
+    pub const PLACES: &str = "PLACES";
+    /// 64 bits each, one for each [known address](crate::index::known).
+    pub const KNOWN: &str = "KNOWN";
     /// Service id → [`Service`](super::Service).
     pub const SERVICES: &str = "SERVICES";
     /// Slot index → [`Slot`](super::Slot); every service's table is a run of it.
@@ -157,4 +161,8 @@ mod pod {
 pub mod constant {
     /// Not 0: every verdict is logged. For debugging alone; with 0 the verifier removes the code.
     pub const TRACE: &str = "TRACE";
+    /// How large `PLACES` is, as a power of two.
+    pub const PLACE_BITS: &str = "PLACE_BITS";
+    /// How many bits `KNOWN` has, as a power of two.
+    pub const KNOWN_BITS: &str = "KNOWN_BITS";
 }

@@ -1,6 +1,7 @@
 //! The way that a frame leaves by, found before anything is changed.
 
 use super::{Course, Link, Return, link_of, oversized, readdress, way};
+use crate::abi::Backend;
 use crate::headers::Headers;
 use crate::packet::Packet;
 use crate::refusal::Stop;
@@ -42,19 +43,20 @@ pub fn back<P: Packet + ?Sized, T: Tables>(
         length: u16::try_from(headers.length).unwrap_or(u16::MAX),
         protocol: headers.source.protocol,
     });
-    *exit = match route {
-        WayOut::Device(route) if !packet.is_scattered() || route.scatter => Exit {
-            link: Link { destination: route.mac_destination, source: route.mac_source, tags: route.tags },
-            ifindex: route.ifindex,
-            redirect: route.redirect,
-            stack: false,
-        },
-        WayOut::Device(_) | WayOut::Stack => Exit::STACK,
+    match route {
+        WayOut::Device(route) if !packet.is_scattered() || route.scatter => {
+            exit.link = Link { destination: route.mac_destination, source: route.mac_source, tags: route.tags };
+            exit.ifindex = route.ifindex;
+            exit.redirect = route.redirect;
+            exit.stack = false;
+            return Ok(());
+        }
+        WayOut::Device(_) | WayOut::Stack => {}
         WayOut::TooBig(mtu) => {
             oversized(tables, headers, mtu, back.ingress_ifindex, true)?;
-            Exit::STACK
         }
-    };
+    }
+    *exit = Exit::STACK;
     Ok(())
 }
 
@@ -65,11 +67,11 @@ pub fn there<P: Packet + ?Sized, T: Tables>(
     tables: &T,
     headers: &Headers,
     course: &Course,
+    backend: &Backend,
     exit: &mut Exit,
 ) -> Result<(), Stop> {
-    let backend = tables.backend(course.backend).ok_or(Refusal::NoBackend)?;
-    *exit = match way(packet, tables, headers, &backend, course.ingress_ifindex, true)? {
-        Verdict::Transmit { ifindex, redirect } => Exit { link: link_of(&backend), ifindex, redirect, stack: false },
+    *exit = match way(packet, tables, headers, backend, course.ingress_ifindex, true)? {
+        Verdict::Transmit { ifindex, redirect } => Exit { link: link_of(backend), ifindex, redirect, stack: false },
         _ => Exit::STACK,
     };
     Ok(())

@@ -42,11 +42,12 @@ pub fn to_backend<P: Packet + ?Sized, T: Path<P>>(
     tables: &T,
     headers: &Headers,
     course: &Course,
+    backend: &Backend,
     forward: u8,
 ) -> Outcome {
     let verdict = match forward {
-        Forward::IPIP | Forward::GUE => tables.wrap(packet, headers, course.backend)?,
-        _ => tables.send(packet, headers, course)?,
+        Forward::IPIP | Forward::GUE => tables.wrap(packet, headers, backend)?,
+        _ => tables.send(packet, headers, course, backend)?,
     };
     tables.count_traffic(course.service, course.backend, Direction::Request, headers.length);
     Ok(verdict)
@@ -54,8 +55,13 @@ pub fn to_backend<P: Packet + ?Sized, T: Path<P>>(
 
 /// Sends a packet to a backend that gets it as it is, or translated.
 #[inline(always)]
-pub fn send<P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T, headers: &Headers, course: &Course) -> Outcome {
-    let backend = &tables.backend(course.backend).ok_or(Refusal::NoBackend)?;
+pub fn send<P: Packet + ?Sized, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    headers: &Headers,
+    course: &Course,
+    backend: &Backend,
+) -> Outcome {
     // A flow with a port of this host is translated, whatever others are.
     if backend.forward == Forward::L2 && course.source.address == headers.source.address {
         readdressed(packet, tables, headers, course, backend)
@@ -71,7 +77,7 @@ pub(crate) fn live(headers: &Headers) -> Result<(), Stop> {
 }
 
 #[inline(always)]
-fn translated<P: Packet + ?Sized, T: Tables>(
+pub(crate) fn translated<P: Packet + ?Sized, T: Tables>(
     packet: &mut P,
     tables: &T,
     headers: &Headers,
@@ -102,7 +108,7 @@ fn translated<P: Packet + ?Sized, T: Tables>(
 /// Only the Ethernet header changes: the backend has the VIP too. Its time to live stays, as if the client and the
 /// backend were on one link.
 #[inline(always)]
-fn readdressed<P: Packet + ?Sized, T: Tables>(
+pub(crate) fn readdressed<P: Packet + ?Sized, T: Tables>(
     packet: &mut P,
     tables: &T,
     headers: &Headers,
@@ -205,15 +211,27 @@ pub struct Return {
 
 /// Forwards a backend's packet to its client.
 #[inline(always)]
-pub fn to_client<P: Packet + ?Sized, T: Tables>(
+pub fn to_client<P: Packet + ?Sized, T: Path<P>>(
     packet: &mut P,
     tables: &T,
     headers: &Headers,
     back: &Return,
+    exit: &mut Exit,
 ) -> Outcome {
     live(headers)?;
-    let mut exit = Exit::default();
-    exit::back(packet, tables, headers, back, &mut exit)?;
+    tables.way_back(packet, headers, back, exit)?;
+    tables.send_back(packet, headers, back, exit)
+}
+
+/// Sends a backend's packet to its client by a way that was found.
+#[inline(always)]
+pub fn send_back<P: Packet + ?Sized, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    headers: &Headers,
+    back: &Return,
+    exit: &Exit,
+) -> Outcome {
     let change = Change {
         source: Some(back.vip),
         destination: changed(back.client, &headers.destination),
@@ -221,7 +239,7 @@ pub fn to_client<P: Packet + ?Sized, T: Tables>(
         lower_ttl: !exit.stack,
     };
     rewrite(packet, headers, &change).ok_or(Refusal::Malformed)?;
-    let verdict = exit::depart(packet, headers, &exit)?;
+    let verdict = exit::depart(packet, headers, exit)?;
     tables.count_traffic(back.service, back.backend, Direction::Reply, headers.length);
     Ok(verdict)
 }

@@ -8,7 +8,7 @@ use network_types::udp::UdpHdr;
 
 use super::{Link, link_of, live, too_big, write_link};
 use crate::abi::{Backend, Delivery, DeviceFlags, Forward, PathMtu};
-use crate::checksum::Sum;
+use crate::checksum::{self, Sum};
 use crate::hash;
 use crate::headers::{Headers, Part};
 use crate::packet::Packet;
@@ -37,11 +37,15 @@ pub const fn overhead(forward: u8, outer_v4: bool) -> u16 {
     ip + udp
 }
 
-/// Wraps a packet for a backend, by its id. It is as it came when that is refused.
+/// Wraps a packet for a backend. It is as it came when that is refused.
 #[inline(always)]
-pub fn wrap<P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T, headers: &Headers, backend: u32) -> Outcome {
+pub fn wrap<P: Packet + ?Sized, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    headers: &Headers,
+    backend: &Backend,
+) -> Outcome {
     live(headers)?;
-    let backend = tables.backend(backend).ok_or(Refusal::NoBackend)?;
     match backend.delivery {
         // A row without an address is nobody's.
         _ if backend.address == Address::default() => return Err(Refusal::NoBackend.into()),
@@ -51,24 +55,30 @@ pub fn wrap<P: Packet + ?Sized, T: Tables>(packet: &mut P, tables: &T, headers: 
     let settings = tables.settings().ok_or(Refusal::NoWay)?;
     let v4 = backend.address.is_v4();
     let source = if v4 { settings.tunnel_v4 } else { settings.tunnel_v6 };
-    if source == Address::default() {
+    // There is none, or one of its family.
+    let [a, b, c, d] = source.words();
+    if d == 0 && (v4 || a | b | c == 0) {
         return Err(Refusal::NoWay.into());
     }
     let overhead = overhead(backend.forward, v4);
     let length = headers.length + u32::from(overhead);
-    let mtu = path_mtu(tables, &backend, headers.v4, length, overhead);
+    let mtu = path_mtu(tables, backend, headers.v4, length, overhead);
     if length > mtu {
         return Err(too_big(mtu, overhead));
     }
     if packet.is_scattered() && tables.device(backend.ifindex).flags & DeviceFlags::SCATTER == 0 {
         return Err(Refusal::Scattered.into());
     }
-    let outer = Outer { source, headers, backend: &backend, length, gue_port: settings.gue_port };
-    // Over the packet as it came: before the frame grows.
-    let udp_checksum = if backend.forward == Forward::GUE && !v4 { outer.udp_checksum(packet) } else { 0 };
-    let link = link_of(&backend);
-    packet.grow(usize::from(overhead) + link.tags.len() - headers.tags.len()).ok_or(Refusal::Malformed)?;
-    outer.write(packet, &link, overhead, udp_checksum).ok_or(Refusal::Malformed)?;
+    let outer = Outer { source, headers, backend, length, gue_port: settings.gue_port };
+    let link = link_of(backend);
+    // Apart, so that each knows its offsets.
+    match (v4, backend.forward == Forward::GUE) {
+        (true, false) => outer.wrap::<P, true, false>(packet, &link),
+        (true, true) => outer.wrap::<P, true, true>(packet, &link),
+        (false, false) => outer.wrap::<P, false, false>(packet, &link),
+        (false, true) => outer.wrap::<P, false, true>(packet, &link),
+    }
+    .ok_or(Refusal::Malformed)?;
     Ok(Verdict::Transmit { ifindex: backend.ifindex, redirect: backend.delivery == Delivery::REDIRECT })
 }
 
@@ -99,15 +109,10 @@ struct Outer<'a> {
 impl Outer<'_> {
     const UDP: u8 = IpProto::Udp as u8;
 
-    #[inline(always)]
-    fn gue(&self) -> bool {
-        self.backend.forward == Forward::GUE
-    }
-
     /// The protocol of what the outer IP header is followed by.
     #[inline(always)]
-    const fn protocol(&self) -> u8 {
-        if self.backend.forward == Forward::GUE {
+    const fn protocol<const GUE: bool>(&self) -> u8 {
+        if GUE {
             Self::UDP
         } else if self.headers.v4 {
             IpProto::Ipv4 as u8
@@ -116,77 +121,61 @@ impl Outer<'_> {
         }
     }
 
-    /// Writes everything in front of the inner IP header, which gets its lower time to live.
+    /// Makes room, and writes everything in front of the inner IP header, which gets its lower time to live. `None`, and the
+    /// packet as it came, when there is no room.
     #[inline(always)]
-    fn write<P: Packet + ?Sized>(&self, packet: &mut P, link: &Link, overhead: u16, udp_checksum: u16) -> Option<()> {
-        let v4 = self.backend.address.is_v4();
-        write_link(packet, link, v4)?;
+    fn wrap<P: Packet + ?Sized, const V4: bool, const GUE: bool>(&self, packet: &mut P, link: &Link) -> Option<()> {
+        // Over the packet as it came: before the frame grows.
+        let udp_checksum = if GUE && !V4 { self.udp_checksum(packet) } else { 0 };
+        let overhead = usize::from(overhead(if GUE { Forward::GUE } else { Forward::IPIP }, V4));
+        packet.grow(overhead + link.tags.len() - self.headers.tags.len())?;
+        write_link(packet, link, V4)?;
         let l3 = crate::parse::L3 + link.tags.len();
-        let l4 = if v4 { self.write_v4(packet, l3)? } else { self.write_v6(packet, l3)? };
-        if self.gue() {
-            packet.write(l4, self.source_port().to_be_bytes())?;
-            packet.write(l4 + 2, self.gue_port.to_ne_bytes())?;
-            packet.write(l4 + 4, self.udp_length().to_be_bytes())?;
-            packet.write(l4 + 6, udp_checksum.to_ne_bytes())?;
+        let ip_len = if V4 { Ipv4Hdr::LEN } else { Ipv6Hdr::LEN };
+        if V4 {
+            packet.write(l3, self.header_v4::<GUE>())?;
+        } else {
+            packet.write(l3, self.header_v6_start::<GUE>())?;
+            packet.write(l3 + 8, self.source.v6())?;
+            packet.write(l3 + 24, self.backend.address.v6())?;
         }
-        self.lower_ttl(packet, l3 + usize::from(overhead))
+        if GUE {
+            let ([s0, s1], [d0, d1]) = (self.source_port().to_be_bytes(), self.gue_port.to_ne_bytes());
+            let ([l0, l1], [c0, c1]) = (self.udp_length().to_be_bytes(), udp_checksum.to_ne_bytes());
+            packet.write(l3 + ip_len, [s0, s1, d0, d1, l0, l1, c0, c1])?;
+        }
+        self.lower_ttl(packet, l3 + overhead)
     }
 
+    /// An outer IPv4 header, in words.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "not larger than the MTU")]
-    fn write_v4<P: Packet + ?Sized>(&self, packet: &mut P, l3: usize) -> Option<usize> {
-        let length = (self.length as u16).to_be_bytes();
-        let flags = DONT_FRAGMENT.to_be_bytes();
-        let mut header = [
-            0x45,
-            // RFC 6040 §4.1, normal mode; RFC 2983 for the other six bits.
-            self.headers.tos,
-            length[0],
-            length[1],
-            // A packet that is never cut needs no identification (RFC 6864 §4.1).
-            0,
-            0,
-            flags[0],
-            flags[1],
-            TTL,
-            self.protocol(),
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-        ];
-        let (source, destination) = (self.source.v4(), self.backend.address.v4());
-        [header[12], header[13], header[14], header[15]] = source;
-        [header[16], header[17], header[18], header[19]] = destination;
-        let mut sum = Sum::none();
-        let mut at = 0;
-        while at < Ipv4Hdr::LEN {
-            sum = sum.add16(u16::from_ne_bytes([header[at], header[at + 1]]));
-            at += 2;
+    fn header_v4<const GUE: bool>(&self) -> [u8; Ipv4Hdr::LEN] {
+        // RFC 6040 §4.1, normal mode, for the type of service; RFC 2983 for its other six bits. The length is not larger than
+        // the MTU.
+        let first = (0x4500_0000 | u32::from(self.headers.tos) << 16 | self.length).to_be();
+        // A packet that is never cut needs no identification (RFC 6864 §4.1).
+        let second = u32::from(DONT_FRAGMENT).to_be();
+        let third = (u32::from(TTL) << 24 | u32::from(self.protocol::<GUE>()) << 16).to_be();
+        let ([.., source], [.., destination]) = (self.source.words(), self.backend.address.words());
+        let sum = Sum::none().add32(first).add32(second).add32(third).add32(source).add32(destination);
+        // Its last two bytes, whatever the machine's byte order.
+        let [c0, c1] = sum.checksum().to_ne_bytes();
+        let third = third | u32::from_ne_bytes([0, 0, c0, c1]);
+        let mut header = [0; Ipv4Hdr::LEN];
+        for (bytes, word) in header.as_chunks_mut::<4>().0.iter_mut().zip([first, second, third, source, destination]) {
+            *bytes = word.to_ne_bytes();
         }
-        [header[10], header[11]] = sum.checksum().to_ne_bytes();
-        packet.write(l3, header)?;
-        Some(l3 + Ipv4Hdr::LEN)
+        header
     }
 
+    /// An outer IPv6 header up to its addresses.
     #[inline(always)]
-    fn write_v6<P: Packet + ?Sized>(&self, packet: &mut P, l3: usize) -> Option<usize> {
+    fn header_v6_start<const GUE: bool>(&self) -> [u8; 8] {
         // The flow label spreads flows, too (RFC 6438).
-        let flow = self.flow();
-        let label = flow & 0x000f_ffff;
-        let first = 6 << 28 | u32::from(self.headers.tos) << 20 | label;
-        packet.write(l3, first.to_be_bytes())?;
-        let [a, b] = self.payload_length().to_be_bytes();
-        packet.write(l3 + 4, [a, b, self.protocol(), TTL])?;
-        packet.write(l3 + 8, self.source.v6())?;
-        packet.write(l3 + 24, self.backend.address.v6())?;
-        Some(l3 + Ipv6Hdr::LEN)
+        let label = self.flow() & 0x000f_ffff;
+        let [a, b, c, d] = (6 << 28 | u32::from(self.headers.tos) << 20 | label).to_be_bytes();
+        let [l0, l1] = self.payload_length().to_be_bytes();
+        [a, b, c, d, l0, l1, self.protocol::<GUE>(), TTL]
     }
 
     /// The length of what follows an outer IPv6 header.
@@ -295,11 +284,8 @@ impl Outer<'_> {
         if !self.headers.v4 {
             return packet.write(l3 + 7, [ttl]);
         }
-        let [old, protocol]: [u8; 2] = packet.read(l3 + 8)?;
-        let checksum = u16::from_ne_bytes(packet.read(l3 + 10)?);
-        let delta = crate::checksum::Delta::none()
-            .replace16(u16::from_ne_bytes([old, protocol]), u16::from_ne_bytes([ttl, protocol]));
-        packet.write(l3 + 8, [ttl])?;
-        packet.write(l3 + 10, delta.apply(checksum).to_ne_bytes())
+        let [_, protocol, c0, c1]: [u8; 4] = packet.read(l3 + 8)?;
+        let [c0, c1] = checksum::after_ttl(u16::from_ne_bytes([c0, c1])).to_ne_bytes();
+        packet.write(l3 + 8, [ttl, protocol, c0, c1])
     }
 }

@@ -133,6 +133,21 @@ impl Tables for HostTables {
         at(&self.backends, id).copied()
     }
 
+    fn backend_now(&self, id: u32) -> Option<Backend> {
+        self.backend(id)
+    }
+
+    fn place(&self, vip: &VipKey) -> Option<u32> {
+        self.vip(vip)
+    }
+
+    fn is_known(&self, address: &Address) -> bool {
+        self.addresses.contains_key(address)
+            || [&self.vips.keys().collect::<Vec<_>>(), &self.endpoints.keys().collect()]
+                .into_iter()
+                .any(|keys| keys.iter().any(|key| key.address == *address))
+    }
+
     fn endpoint(&self, key: &VipKey) -> Option<Endpoint> {
         self.endpoints.get(key).copied()
     }

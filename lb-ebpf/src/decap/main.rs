@@ -1,7 +1,11 @@
 //! The programs of `weir decap`, for a backend's host: an object of their own, with maps of their own.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "whether an offset is known decides how it is checked; there is no other way to ask"
+)]
 
 #[path = "../frame.rs"]
 #[allow(dead_code, reason = "shared with the other object, which uses all of it")]

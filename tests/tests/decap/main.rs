@@ -10,5 +10,7 @@ mod left_alone;
 mod refused;
 mod rig;
 mod segments;
+#[path = "../support/test_run.rs"]
+mod test_run;
 mod unwrapped;
 mod verifier;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::Address;
 use lb_common::decap::host::HostDecap;
 use lb_common::decap::{Action, ClampOutcome, DecapOutcome, clamp, unwrap};
@@ -11,6 +10,7 @@ use lb_common::host::HostFrame;
 use weir::decap::{Object, Sender};
 
 use crate::frame::{GUE, OURS, OURS6};
+use crate::test_run::test_run;
 
 /// Where tunnels may come from: [`SENDER`](crate::frame::SENDER) and its like, and two prefixes.
 const SENDERS: [&str; 4] = ["10.0.0.5", "fd00::5", "172.16.0.0/12", "fd00:7::/64"];
@@ -73,13 +73,8 @@ impl Rig {
     }
 
     fn through_kernel(&mut self, frame: &[u8]) -> Fate {
-        let mut out = vec![0; frame.len() + 512];
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(frame);
-        options.data_out = Some(&mut out);
-        let result = self.object.xdp().expect("loaded").test_run(options).expect("BPF_PROG_TEST_RUN");
-        out.truncate(result.data_size_out as usize);
-        match result.return_value {
+        let (action, out) = test_run(self.object.xdp().expect("loaded"), frame);
+        match action {
             1 => Fate::Drop,
             2 => Fate::Pass(out),
             other => panic!("XDP action {other}"),
@@ -92,13 +87,8 @@ impl Rig {
         let mut packet = HostFrame::new(frame);
         let outcome = clamp(&mut packet, &self.host);
         let host = packet.bytes().to_vec();
-        let mut kernel = vec![0; frame.len() + 512];
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(frame);
-        options.data_out = Some(&mut kernel);
-        let result = self.object.egress().expect("loaded").test_run(options).expect("BPF_PROG_TEST_RUN");
-        kernel.truncate(result.data_size_out as usize);
-        assert_eq!(result.return_value, u32::MAX, "TCX_NEXT");
+        let (action, kernel) = test_run(self.object.egress().expect("loaded"), frame);
+        assert_eq!(action, u32::MAX, "TCX_NEXT");
         assert_eq!(host, kernel, "host (left) and kernel (right) differ on {outcome:?}, {frame:02x?}");
         self.assert_counted();
         (host, outcome)

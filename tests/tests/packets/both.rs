@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use aya::Pod;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
-use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::abi::{
     Backend, BucketCell, Device, Endpoint, Flow, FlowCount, FlowKey, FragmentKey, Fragments, Limit, LimitCount,
     PORT_WORDS, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey,
@@ -12,10 +11,11 @@ use lb_common::abi::{
 };
 use lb_common::{Address, Refusal};
 use weir::dataplane::Capacity;
-use weir::dataplane::kernel::Object;
+use weir::dataplane::kernel::{Index, Object};
 
 use crate::host::{Host, Seen};
 use crate::stage::{MAX_BACKENDS, MAX_FLOWS, MAX_FRAGMENTS, MAX_POOLS, MAX_SERVICES, MAX_SNATS, SLOTS, Stage};
+use crate::test_run::test_run;
 
 const CAPACITY: Capacity = Capacity {
     services: MAX_SERVICES,
@@ -44,7 +44,6 @@ pub(crate) struct Both {
     backends: usize,
     /// How many pools of ports are in use.
     pools: u32,
-    out: Vec<u8>,
 }
 
 impl Both {
@@ -57,7 +56,7 @@ impl Both {
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
         host.now_ns.set(now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned());
         let (services, backends) = (stage.services.len(), stage.backends.len());
-        Self { host: Host::new(host), object, services, backends, pools: stage.pools.into(), out: vec![0; 70_000] }
+        Self { host: Host::new(host), object, services, backends, pools: stage.pools.into() }
     }
 
     /// Sends a frame through both: what became of it and under which name it was counted, or how they differ.
@@ -72,12 +71,8 @@ impl Both {
     }
 
     fn through_kernel(&mut self, frame: &[u8]) -> Seen {
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(frame);
-        options.data_out = Some(&mut self.out);
-        let result = self.object.xdp().expect("loaded").test_run(options).expect("BPF_PROG_TEST_RUN");
-        let out = self.out[..result.data_size_out as usize].to_vec();
-        match result.return_value {
+        let (action, out) = test_run(self.object.xdp().expect("loaded"), frame);
+        match action {
             1 => Seen::Drop,
             2 => Seen::Pass(out),
             3 => Seen::Transmit(out),
@@ -233,4 +228,7 @@ fn put(object: &mut Object, stage: &Stage) {
     elements::<Limit>(object, map::LIMITS, stage.limits.iter().map(|(id, limit)| (*id, *limit)));
     elements::<BucketCell>(object, map::SERVICE_BUCKETS, stage.limits.keys().map(|id| (*id, BucketCell::default())));
     elements::<Settings>(object, map::SETTINGS, [(0, stage.settings)]);
+    let addresses = stage.addresses.keys().copied().chain(stage.endpoints.keys().map(|listens| listens.address));
+    let vips = stage.vips.iter().map(|(vip, id)| (*vip, *id));
+    Index::new(object, CAPACITY).and_then(|mut index| index.derive(vips, addresses)).expect("the index");
 }

@@ -66,6 +66,10 @@ fn round(seed: u64, count: u64, front: u32) -> Result<u64, Difference> {
 /// What the world of a seed says to these packets alone, when that is not the same.
 fn differs(seed: u64, packets: &[Vec<u8>], front: u32) -> Option<String> {
     let mut both = Both::new(&Stage::of_world(&World::new(seed), front), front);
+    differs_in(&mut both, packets)
+}
+
+fn differs_in(both: &mut Both, packets: &[Vec<u8>]) -> Option<String> {
     packets.iter().find_map(|packet| both.send(packet).err()).or_else(|| both.compare_state().err())
 }
 
@@ -105,6 +109,28 @@ fn what_was_found_once_is_not_found_again() {
             panic!("seed {seed}: {said}\n{}", row(*seed, &packets));
         }
     }
+}
+
+/// So that the rows of found.rs can be trusted: a row is read as it was printed, and a difference in it is seen.
+#[test]
+fn a_difference_is_found_again() {
+    let front = namespace();
+    let (seed, world) = (1, World::new(1));
+    let mut packets = Packets::new(&world, seed);
+    let packets: Vec<Vec<u8>> = (0..OFTEN).map(|_| packets.make()).collect();
+    // The host has another world's services.
+    let apart = |packets: &[Vec<u8>]| {
+        let mut both = Both::new(&Stage::of_world(&world, front), front);
+        both.host = Both::new(&Stage::of_world(&World::new(seed + 1), front), front).host;
+        differs_in(&mut both, packets)
+    };
+    assert_eq!(differs(seed, &packets, front), None, "both have the same services");
+    assert!(apart(&packets).is_some(), "the host has others");
+    let least = shrink(&packets, |packets| apart(packets).is_some());
+    let row = row(seed, &least);
+    let read: Vec<Vec<u8>> = row.split('"').skip(1).step_by(2).map(bytes).collect();
+    assert_eq!(read, least, "{row}");
+    assert!(apart(&read).is_some(), "{row}");
 }
 
 /// A row of the table in found.rs.

@@ -19,6 +19,8 @@ mod rig;
 mod stage;
 mod stage_world;
 mod tables;
+#[path = "../support/test_run.rs"]
+mod test_run;
 mod witness;
 mod world;
 

@@ -44,7 +44,7 @@ fn service(backends: &[(&str, u16, Way)], limits: &[Limit]) -> DesiredService {
         let listens = SocketAddr::new(address.parse().expect("an address"), port);
         let (weight, share) = (1, lb_common::abi::Backend::WEIGHT_ONE);
         let backend = DesiredBackend {
-            id: listens.to_string(),
+            id: listens.to_string().into(),
             weight,
             share,
             lingers: false,

@@ -4,6 +4,7 @@ mod attach;
 mod attachments;
 mod batch;
 mod fdinfo;
+mod index;
 mod mapped;
 mod object;
 pub mod pins;
@@ -28,6 +29,7 @@ use lb_common::{Address, Refusal};
 pub(crate) use attach::attach_in_mode;
 pub use attach::{Attached, Attachment};
 pub use attachments::Attachments;
+pub use index::Index;
 pub(crate) use object::Undisturbed;
 pub use object::{Object, TOOLCHAIN};
 pub use pins::Pins;
@@ -39,6 +41,7 @@ use mapped::Mapped;
 
 /// The maps of a loaded object. The programs live as long as their [`Object`], or their pins.
 pub struct Kernel {
+    index: Index,
     vips: HashMap<MapData, VipKey, u32>,
     services: Mapped<Service>,
     /// `Slot`s as the words that they are.
@@ -69,13 +72,35 @@ pub struct Kernel {
     refusals: PerCpuArray<MapData, u64>,
     /// CPUs the kernel may have, which is how many values a per-CPU element has.
     cpus: usize,
+    /// From which id on counters were never used: they need no zeroing, which is a call into the kernel for each.
+    unused: Unused,
+}
+
+/// The first ids that were never used since the maps were made.
+#[derive(Debug, Clone, Copy)]
+struct Unused {
+    services: u32,
+    backends: u32,
+    limits: u32,
+}
+
+impl Unused {
+    /// Whether an id was never used; from now on it was.
+    fn take(first: &mut u32, id: u32) -> bool {
+        let unused = id >= *first;
+        if unused {
+            *first = id.saturating_add(1);
+        }
+        unused
+    }
 }
 
 impl Kernel {
     /// Takes the maps out of a loaded object.
     pub fn new(object: &mut Object, capacity: Capacity) -> Result<Self> {
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
-        Ok(Self {
+        let mut kernel = Self {
+            index: Index::new(object, capacity)?,
             vips: object.map(map::VIPS)?,
             services: Mapped::new(object.array_fd(map::SERVICES)?, capacity.services)?,
             slots: Mapped::new(object.array_fd(map::SLOTS)?, capacity.tables * capacity.table_size)?,
@@ -109,7 +134,21 @@ impl Kernel {
             limit_counts: object.map(map::LIMIT_COUNTS)?,
             refusals: object.map(map::REFUSALS)?,
             cpus,
-        })
+            unused: Unused { services: u32::MAX, backends: u32::MAX, limits: u32::MAX },
+        };
+        // What an earlier controller has left.
+        let vips = kernel.vips.iter().collect::<Result<Vec<_>, _>>()?;
+        let addresses = kernel.addresses.keys().collect::<Result<Vec<_>, _>>()?;
+        let endpoints = batch::entries::<VipKey, Endpoint>(kernel.endpoints.map().fd())?;
+        let addresses = addresses.into_iter().chain(endpoints.iter().map(|(listens, _)| listens.address));
+        kernel.index.derive(vips.into_iter(), addresses).context("deriving the index from the maps")?;
+        Ok(kernel)
+    }
+
+    /// The same, of maps that were just made: every counter in them is zero.
+    #[must_use]
+    pub fn with_new_maps(self) -> Self {
+        Self { unused: Unused { services: 0, backends: 0, limits: 0 }, ..self }
     }
 
     /// Empties what an earlier limit with this id has left: the buckets are found by source and limit.
@@ -155,6 +194,27 @@ impl Kernel {
 /// `BPF_NOEXIST` (bpf.h): an update that changes nothing that is there.
 const BPF_NOEXIST: u64 = 1;
 
+/// Inserts what is not there yet; whether it was not.
+fn insert_new<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, key: &K, value: &V) -> Result<bool> {
+    match map.insert(key, value, BPF_NOEXIST) {
+        Err(aya::maps::MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Ok(false)
+        }
+        other => Ok(other.map(|()| true)?),
+    }
+}
+
+/// Removes a key; whether it was there.
+fn remove_known<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, key: &K) -> Result<bool> {
+    match map.remove(key) {
+        Err(aya::maps::MapError::KeyNotFound) => Ok(false),
+        Err(aya::maps::MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(false)
+        }
+        other => Ok(other.map(|()| true)?),
+    }
+}
+
 /// An insertion that found something has already happened.
 fn there(result: Result<(), aya::maps::MapError>) -> Result<()> {
     match result {
@@ -196,14 +256,18 @@ impl DataPlane for Kernel {
         match op {
             Op::PutLimit { id, limit } => {
                 self.service_buckets.set(*id, BucketCell::default(), 0)?;
-                zero(&mut self.limit_counts, *id, self.cpus)?;
+                if !Unused::take(&mut self.unused.limits, *id) {
+                    zero(&mut self.limit_counts, *id, self.cpus)?;
+                }
                 if limit.scope == LimitScope::SOURCE {
                     self.empty_source_buckets(*id)?;
                 }
                 self.limits.set(*id, *limit, 0)?;
             }
             Op::PutBackend { id, backend } => {
-                zero(&mut self.backend_traffic, *id, self.cpus)?;
+                if !Unused::take(&mut self.unused.backends, *id) {
+                    zero(&mut self.backend_traffic, *id, self.cpus)?;
+                }
                 self.write_backend(*id, *backend)?;
             }
             Op::MoveBackend { id, backend } => {
@@ -236,7 +300,9 @@ impl DataPlane for Kernel {
             Op::PutOrder { key, order } => self.orders.insert(key, order, 0)?,
             Op::RemoveOrder { key } => gone(self.orders.remove(key))?,
             Op::PutService { id, head } => {
-                zero(&mut self.service_traffic, *id, self.cpus)?;
+                if !Unused::take(&mut self.unused.services, *id) {
+                    zero(&mut self.service_traffic, *id, self.cpus)?;
+                }
                 self.services.write(*id, *head)?;
             }
             Op::Publish { service, table } => {
@@ -249,10 +315,33 @@ impl DataPlane for Kernel {
                 self.services.write(*id, Service::default())?;
                 self.bury_traffic(*id)?;
             }
-            Op::PutVip { vip, service } => self.vips.insert(vip, service, 0)?,
-            Op::RemoveVip { vip } => gone(self.vips.remove(vip))?,
-            Op::PutEndpoint { listens, endpoint } => self.endpoints.insert(listens, endpoint, 0)?,
-            Op::RemoveEndpoint { listens } => gone(self.endpoints.remove(listens))?,
+            Op::PutVip { vip, service } => {
+                self.index.need(&vip.address)?;
+                if !insert_new(&mut self.vips, vip, service)? {
+                    self.index.need_not(&vip.address)?;
+                    self.index.take(vip)?;
+                    self.vips.insert(vip, service, 0)?;
+                }
+                self.index.put(vip, *service)?;
+            }
+            Op::RemoveVip { vip } => {
+                self.index.take(vip)?;
+                if remove_known(&mut self.vips, vip)? {
+                    self.index.need_not(&vip.address)?;
+                }
+            }
+            Op::PutEndpoint { listens, endpoint } => {
+                self.index.need(&listens.address)?;
+                if !insert_new(&mut self.endpoints, listens, endpoint)? {
+                    self.index.need_not(&listens.address)?;
+                    self.endpoints.insert(listens, endpoint, 0)?;
+                }
+            }
+            Op::RemoveEndpoint { listens } => {
+                if remove_known(&mut self.endpoints, listens)? {
+                    self.index.need_not(&listens.address)?;
+                }
+            }
             Op::PutDevice { ifindex, device } => self.devices.insert(ifindex, device, 0)?,
             Op::RemoveDevice { ifindex } => gone(self.devices.remove(ifindex))?,
             Op::SetQuicIds { service, quic: QuicIds(word) } => {
@@ -260,8 +349,18 @@ impl DataPlane for Kernel {
             }
             Op::PutQuicServer { key, backend } => self.quic_servers.insert(key, backend, 0)?,
             Op::RemoveQuicServer { key } => gone(self.quic_servers.remove(key))?,
-            Op::PutAddress { address, flags } => self.addresses.insert(address, flags, 0)?,
-            Op::RemoveAddress { address } => gone(self.addresses.remove(address))?,
+            Op::PutAddress { address, flags } => {
+                self.index.need(address)?;
+                if !insert_new(&mut self.addresses, address, flags)? {
+                    self.index.need_not(address)?;
+                    self.addresses.insert(address, flags, 0)?;
+                }
+            }
+            Op::RemoveAddress { address } => {
+                if remove_known(&mut self.addresses, address)? {
+                    self.index.need_not(address)?;
+                }
+            }
             Op::PutSettings { settings } => self.settings.set(0, **settings, 0)?,
             Op::PutPath { address } => there(self.paths.insert(address, PathMtu::default(), BPF_NOEXIST))?,
             Op::RemovePath { address } => gone(self.paths.remove(address))?,

@@ -9,9 +9,9 @@ use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{Settings, Slot, constant, map, program};
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-use super::Capacity;
 use super::pins::Pins;
 use super::shape::{SHAPES, Shape};
+use super::{Capacity, index};
 
 /// The toolchain that compiled the object.
 pub const TOOLCHAIN: &str = env!("WEIR_BPF_TOOLCHAIN");
@@ -54,7 +54,10 @@ impl Object {
             }
         }
         loader.map_max_entries(map::CENSUS, CENSUS);
+        let bits = [lb_common::index::place_bits(capacity.services), index::known_bits(capacity)];
         loader.override_global(constant::TRACE, &trace, true);
+        loader.override_global(constant::PLACE_BITS, &bits[0], true);
+        loader.override_global(constant::KNOWN_BITS, &bits[1], true);
         let mut ebpf = loader.load(OBJECT).with_context(|| {
             format!(
                 "making the maps in the kernel ({}; `table_size`, `max_services`, `max_flows`, `max_sources` and \

@@ -8,7 +8,7 @@ use lb_common::abi::{
 };
 use lb_common::{Address, Refusal};
 
-use super::Capacity;
+use super::{Capacity, index};
 
 /// Flags of a map (bpf.h): elements are made when they are needed, and it can be mapped into memory.
 const NO_PREALLOC: u32 = 1;
@@ -60,8 +60,10 @@ const REFUSALS: u32 = Refusal::ALL.len() as u32;
 
 /// Every map that is kept. `UNRESOLVED`, `CENSUS` and what the log needs hold nothing worth it: they are made anew with
 /// every load of the programs.
-pub(super) const SHAPES: [Shape; 27] = [
+pub(super) const SHAPES: [Shape; 29] = [
     hash::<VipKey, u32>(map::VIPS, |of| of.services),
+    mapped::<u64>(map::PLACES, index::places),
+    mapped::<u64>(map::KNOWN, index::known_words),
     mapped::<Service>(map::SERVICES, |of| of.services),
     mapped::<Slot>(map::SLOTS, |of| of.tables.saturating_mul(of.table_size)),
     mapped::<Backend>(map::BACKENDS, |of| of.backends),
@@ -104,6 +106,8 @@ mod tests {
         let sizes = SHAPES.map(|Shape { key, value, .. }| (key, value));
         let expected = [
             (20, 4),
+            (4, 8),
+            (4, 8),
             (4, 64),
             (4, 8),
             (4, 64),
@@ -131,7 +135,7 @@ mod tests {
             (40, 16),
             (4, 64),
         ];
-        assert_eq!((VERSION, sizes, REFUSALS), (2, expected, 35));
+        assert_eq!((VERSION, sizes, REFUSALS), (3, expected, 35));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use lb_common::abi::{
 
 use super::set::Set;
 use super::snat;
+use crate::dataplane::kernel::index::Index;
 use crate::dataplane::kernel::mapped::Mapped;
 
 /// Flags of an update (bpf.h): whether it is there or not, or only if it is not there.
@@ -43,7 +44,22 @@ pub(super) fn all(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
     counters::<Traffic>(from, to, map::BACKEND_TRAFFIC)?;
     counters::<LimitCount>(from, to, map::LIMIT_COUNTS)?;
     counters::<FlowCount>(from, to, map::FLOW_COUNTS)?;
-    counters::<u64>(from, to, map::REFUSALS)
+    counters::<u64>(from, to, map::REFUSALS)?;
+    index(to)
+}
+
+/// Derives what is found without a search: where things are depends on how large the maps are.
+fn index(set: &Set<'_>) -> Result<()> {
+    let vips: HashMap<MapData, VipKey, u32> = set.open(map::VIPS)?;
+    let addresses: HashMap<MapData, Address, u32> = set.open(map::ADDRESSES)?;
+    let endpoints: HashMap<MapData, VipKey, Endpoint> = set.open(map::ENDPOINTS)?;
+    let vips = vips.iter().collect::<Result<Vec<_>, _>>().with_context(|| set.shown(map::VIPS))?;
+    let mut known = addresses.keys().collect::<Result<Vec<_>, _>>().with_context(|| set.shown(map::ADDRESSES))?;
+    for listens in endpoints.keys() {
+        known.push(listens.with_context(|| set.shown(map::ENDPOINTS))?.address);
+    }
+    let (places, bits) = (open_mapped(set, map::PLACES)?, open_mapped(set, map::KNOWN)?);
+    Index::of(places, bits).derive(vips.into_iter(), known.into_iter())
 }
 
 /// Takes over what programs wrote into the old set since it was copied, while others may already write into the new one.

@@ -1,0 +1,4 @@
+//! What the bench needs in the kernel. Never attached to anything but devices that the bench made.
+
+mod generator;
+mod harness;
