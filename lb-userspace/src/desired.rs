@@ -7,12 +7,14 @@ mod ground;
 mod roster;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use lb_common::abi;
 use lb_common::{Address, hash};
 
 pub use addresses::settings;
+pub use fitness::Vips;
 pub use ground::{Ground, Way};
 pub use roster::Roster;
 
@@ -20,7 +22,7 @@ use crate::address::vip_key;
 use crate::config::{Config, Forward, Service};
 use crate::limiter;
 use crate::orders::Orders;
-use crate::plan::{ServiceState, State};
+use crate::plan::{BackendState, ServiceState, State};
 use crate::ramp;
 use crate::server_id::ServerId;
 use crate::source::Endpoint;
@@ -63,13 +65,15 @@ pub struct DesiredService {
     pub cut: BTreeSet<SocketAddr>,
     /// It is not in the configuration any more: it goes when its last connection has.
     pub retires: bool,
+    /// Whether some of its backends are reached by tunnels.
+    pub tunnels: bool,
 }
 
 /// A backend as it shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredBackend {
     /// What the registry calls it.
-    pub id: String,
+    pub id: Arc<str>,
     /// Its share of new flows as it is meant to be.
     pub weight: u16,
     /// Its share at this moment, in units of 1/[`Backend::WEIGHT_ONE`](abi::Backend::WEIGHT_ONE) of a weight.
@@ -77,7 +81,7 @@ pub struct DesiredBackend {
     /// Nobody lists it any more: it goes when its last connection has.
     pub lingers: bool,
     /// The failure domain it is in.
-    pub zone: Option<String>,
+    pub zone: Option<Arc<str>>,
     /// How packets reach it.
     pub forward: Forward,
     /// The server id that connection ids name it by, where the service routes such of its length.
@@ -97,43 +101,138 @@ pub fn merge(
     orders: &Orders,
     state: &State,
 ) -> (Desired, BTreeMap<String, Vec<String>>) {
-    let mut desired = Desired { devices: ground.devices(), ..Desired::default() };
+    let mut desired = Desired::default();
     let mut problems: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut left = config.weir.max_backends as usize;
-    let mut pools = state.free_pools();
+    let mut merging = Merging::new(config, ground, orders, state);
     for service in &config.services {
         let Some(roster) = rosters.get(&service.name) else { continue };
-        let room = Room { backends: left, pools: &mut pools, held: state.services.get(&service.vip) };
-        let (mut backends, mut said) = backends(config, service, roster, ground, room);
-        left -= backends.len();
-        if let (true, Some(held)) = (roster.remembered, state.services.get(&service.vip)) {
+        let merged = merging.service(service, roster);
+        if !merged.problems.is_empty() {
+            problems.insert(service.name.clone(), merged.problems);
+        }
+        desired.services.insert(service.vip, merged.service);
+    }
+    for vip in state.services.keys() {
+        if !desired.services.contains_key(vip) {
+            desired.services.insert(*vip, merging.retired(vip));
+        }
+    }
+    desired.around(config, ground, state);
+    (desired, problems)
+}
+
+/// One service as it shall be, and what else is to know of it.
+#[derive(Debug)]
+pub struct Merged {
+    /// The service.
+    pub service: DesiredService,
+    /// What had to be left out, or may be wrong.
+    pub problems: Vec<String>,
+    /// How many of its backends count against the most that there may be.
+    pub taken: usize,
+    /// There was no room for some of them, which depends on other services.
+    pub short: bool,
+}
+
+/// Services being merged, one by one, in the order of the configuration.
+pub struct Merging<'a> {
+    config: &'a Config,
+    ground: &'a Ground,
+    orders: &'a Orders,
+    state: &'a State,
+    /// The devices whose packets are seen.
+    seen: BTreeSet<&'a str>,
+    vips: Vips,
+    /// How many backends there is still room for.
+    left: usize,
+    /// How many pools of ports nobody has yet.
+    pools: usize,
+}
+
+impl<'a> Merging<'a> {
+    /// Before the first service.
+    pub fn new(config: &'a Config, ground: &'a Ground, orders: &'a Orders, state: &'a State) -> Self {
+        Self {
+            config,
+            ground,
+            orders,
+            state,
+            seen: ground.seen(),
+            vips: Vips::of(config),
+            left: config.weir.max_backends as usize,
+            pools: state.free_pools(),
+        }
+    }
+
+    /// Goes on past a service that was merged before, and counts so many backends, if there is still room for them.
+    pub const fn skip(&mut self, taken: usize) -> bool {
+        let fits = taken <= self.left;
+        if fits {
+            self.left -= taken;
+        }
+        fits
+    }
+
+    /// A service of the configuration, and what its registry says.
+    pub fn service(&mut self, service: &Service, roster: &Roster) -> Merged {
+        let held = self.state.services.get(&service.vip);
+        let mut problems = Vec::new();
+        let mut room = Room { backends: self.left, pools: &mut self.pools, held, short: false };
+        let mut backends = backends(self.config, service, roster, self.ground, &self.vips, &mut room, &mut problems);
+        let (taken, short) = (backends.len(), room.short);
+        self.left -= taken;
+        if let (true, Some(held)) = (roster.remembered, held) {
             stay_half_way(&mut backends, held);
         }
-        let cut = orders.carry_out(&service.vip, &mut backends);
-        said.extend(doubts::doubts(config, service, &backends, ground));
-        if !said.is_empty() {
-            problems.insert(service.name.clone(), said);
-        }
+        let cut = self.orders.carry_out(&service.vip, &mut backends);
+        problems.extend(doubts::doubts(self.config, service, &backends, self.ground, &self.seen));
         let key = vip_key(&service.vip);
-        desired.services.insert(
-            service.vip,
-            DesiredService {
-                name: service.name.clone(),
-                seed: hash::seed(config.weir.hash_seed, key.address, key.port_bytes(), key.protocol),
-                quic: service.quic.map_or(abi::QuicIds::NONE, |quic| quic.ids()),
-                limits: limiter::in_order(&service.limits).iter().map(limiter::compile).collect(),
-                backends,
-                cut,
-                retires: false,
-            },
-        );
+        let wanted = DesiredService {
+            name: service.name.clone(),
+            seed: hash::seed(self.config.weir.hash_seed, key.address, key.port_bytes(), key.protocol),
+            quic: service.quic.map_or(abi::QuicIds::NONE, |quic| quic.ids()),
+            limits: limiter::in_order(&service.limits).iter().map(limiter::compile).collect(),
+            backends,
+            cut,
+            retires: false,
+            tunnels: false,
+        };
+        Merged { service: self.finish(&service.vip, wanted), problems, taken, short }
     }
-    linger(&mut desired, state, ground, orders);
-    stay_on_their_way(&mut desired, state, ground);
-    desired.addresses = addresses::addresses(config, &desired);
-    desired.settings = settings(config, &desired, ground, state);
-    desired.own_addresses();
-    (desired, problems)
+
+    /// A service that the data plane holds and the configuration does not have.
+    pub fn retired(&self, vip: &Vip) -> DesiredService {
+        let Some(held) = self.state.services.get(vip) else { return DesiredService::default() };
+        let retired = DesiredService {
+            name: held.name.clone(),
+            seed: held.head.seed,
+            quic: held.head.quic,
+            limits: held.limits.iter().map(|limit| limit.limit).collect(),
+            retires: true,
+            ..DesiredService::default()
+        };
+        self.finish(vip, retired)
+    }
+
+    /// Adds what the data plane holds.
+    fn finish(&self, vip: &Vip, mut service: DesiredService) -> DesiredService {
+        if let Some(held) = self.state.services.get(vip) {
+            linger(&mut service, vip, held, self.state, self.ground, self.orders);
+            stay_on_their_way(&mut service, held, self.ground);
+        }
+        service.tunnels = service.backends.values().any(|backend| backend.forward.is_tunnel());
+        service
+    }
+}
+
+impl Desired {
+    /// Adds what belongs to no single service, and follows from those that are here.
+    pub fn around(&mut self, config: &Config, ground: &Ground, state: &State) {
+        self.devices = ground.devices();
+        self.addresses = addresses::addresses(config, self);
+        self.settings = settings(config, self, ground, state);
+        self.own_addresses();
+    }
 }
 
 /// Leaves backends that are on their way up where they are: how far up it goes only their registry knows.
@@ -148,63 +247,56 @@ fn stay_half_way(backends: &mut BTreeMap<SocketAddr, DesiredBackend>, held: &Ser
 
 /// Leaves the way out to a backend as the data plane has it until its address has been looked up: whoever adopts what is
 /// there knows of no next hop yet, and the stack may not let pass what XDP sends.
-fn stay_on_their_way(desired: &mut Desired, state: &State, ground: &Ground) {
-    for (vip, held) in &state.services {
-        let Some(service) = desired.services.get_mut(vip) else { continue };
-        for (listens, backend) in &mut service.backends {
-            let row = held.backends.get(listens).map(|held| &held.row);
-            // Not for packets that were forwarded in another way.
-            let same = |row: &&abi::Backend| row.ifindex != u32::MAX && row.forward == backend.forward.number();
-            if let Some(row) = row.filter(same)
-                && !ground.hops.hops.contains_key(&listens.ip())
-            {
-                backend.way = Way {
-                    delivery: row.delivery,
-                    ifindex: row.ifindex,
-                    mtu: row.mtu,
-                    mac_destination: row.mac_destination,
-                    mac_source: row.mac_source,
-                    tags: row.tags,
-                };
-            }
+fn stay_on_their_way(service: &mut DesiredService, held: &ServiceState, ground: &Ground) {
+    for (listens, backend) in &mut service.backends {
+        if ground.hops.hops.contains_key(&listens.ip()) {
+            continue;
+        }
+        let row = held.backends.get(listens).map(|held| &held.row);
+        // Not for packets that were forwarded in another way.
+        let same = |row: &&abi::Backend| row.ifindex != u32::MAX && row.forward == backend.forward.number();
+        if let Some(row) = row.filter(same) {
+            backend.way = Way {
+                delivery: row.delivery,
+                ifindex: row.ifindex,
+                mtu: row.mtu,
+                mac_destination: row.mac_destination,
+                mac_source: row.mac_source,
+                tags: row.tags,
+            };
         }
     }
 }
 
-/// Adds what the data plane holds and nobody lists any more.
-fn linger(desired: &mut Desired, state: &State, ground: &Ground, orders: &Orders) {
-    let servers: BTreeMap<u32, ServerId> =
-        state.quic.iter().filter_map(|(key, id)| Some((*id, ServerId::of_key(key)?))).collect();
-    for (vip, held) in &state.services {
-        let service = desired.services.entry(*vip).or_insert_with(|| DesiredService {
-            name: held.name.clone(),
-            seed: held.head.seed,
-            quic: held.head.quic,
-            limits: held.limits.iter().map(|limit| limit.limit).collect(),
-            retires: true,
-            ..DesiredService::default()
-        });
-        for (listens, backend) in &held.backends {
-            if service.backends.contains_key(listens) || service.cut.contains(listens) {
-                continue;
-            }
-            let forward = backend.forward();
-            let lingering = DesiredBackend {
-                id: backend.name.clone(),
-                weight: 0,
-                share: 0,
-                lingers: true,
-                zone: None,
-                forward,
-                server_id: servers.get(&backend.id).copied(),
-                way: ground.way(listens.ip(), forward),
-            };
-            service.backends.insert(*listens, lingering);
-        }
-        // What was ordered holds to the end.
-        let cut = orders.carry_out(vip, &mut service.backends);
-        service.cut.extend(cut);
+/// Adds what the data plane holds of a service and nobody lists any more.
+fn linger(
+    service: &mut DesiredService,
+    vip: &Vip,
+    held: &ServiceState,
+    state: &State,
+    ground: &Ground,
+    orders: &Orders,
+) {
+    let stays = |listens: &SocketAddr| !service.backends.contains_key(listens) && !service.cut.contains(listens);
+    let left: Vec<(&SocketAddr, &BackendState)> = held.backends.iter().filter(|(at, _)| stays(at)).collect();
+    let servers = if left.is_empty() { BTreeMap::new() } else { state.server_ids(held.id) };
+    for (listens, backend) in left {
+        let forward = backend.forward();
+        let lingering = DesiredBackend {
+            id: backend.name.clone(),
+            weight: 0,
+            share: 0,
+            lingers: true,
+            zone: None,
+            forward,
+            server_id: servers.get(&backend.id).copied(),
+            way: ground.way(listens.ip(), forward),
+        };
+        service.backends.insert(*listens, lingering);
     }
+    // What was ordered holds to the end.
+    let cut = orders.carry_out(vip, &mut service.backends);
+    service.cut.extend(cut);
 }
 
 /// What there is room for.
@@ -215,6 +307,8 @@ struct Room<'a> {
     pools: &'a mut usize,
     /// The service as the data plane has it.
     held: Option<&'a ServiceState>,
+    /// There was not enough.
+    short: bool,
 }
 
 impl Room<'_> {
@@ -234,10 +328,12 @@ fn backends(
     service: &Service,
     roster: &Roster,
     ground: &Ground,
-    mut room: Room<'_>,
-) -> (BTreeMap<SocketAddr, DesiredBackend>, Vec<String>) {
-    let mut backends: BTreeMap<SocketAddr, DesiredBackend> = BTreeMap::new();
-    let mut problems = Vec::new();
+    vips: &Vips,
+    room: &mut Room<'_>,
+    problems: &mut Vec<String>,
+) -> BTreeMap<SocketAddr, DesiredBackend> {
+    // In order, so that a map of them is made at once, and full.
+    let mut backends: Vec<(SocketAddr, DesiredBackend)> = Vec::with_capacity(roster.endpoints.len());
     problems.extend(roster.held.clone());
     if roster.endpoints.is_empty() {
         problems.push(format!(
@@ -256,11 +352,12 @@ fn backends(
     for endpoint in endpoints {
         let listens = SocketAddr::new(endpoint.address, endpoint.port);
         let forward = fitness::forward(service, endpoint);
-        if let Some(reason) = fitness::unfit(config, service, endpoint) {
+        if let Some(reason) = fitness::unfit(config, service, endpoint, vips) {
             problems.push(format!("backend {} at {listens} is left out: {reason}", endpoint.id));
         } else if last == Some(listens) {
             problems.push(format!("backend {} at {listens} is left out: another one listens there", endpoint.id));
         } else if backends.len() == room.backends {
+            room.short = true;
             problems.push(format!(
                 "backend {} at {listens} and those after it are left out: the maps were made for fewer backends; \
                  raise `max_backends` under [weir] and start anew",
@@ -268,6 +365,7 @@ fn backends(
             ));
             break;
         } else if forward == Forward::Snat && !room.has_ports(&listens) {
+            room.short = true;
             problems.push(format!(
                 "backend {} at {listens} is left out: other backends of snat, with those that drain, have all the ports that \
                  the maps were made for; raise `max_snat_backends` under [weir] and start anew",
@@ -284,7 +382,7 @@ fn backends(
                     endpoint.id
                 ));
             }
-            backends.insert(
+            backends.push((
                 listens,
                 DesiredBackend {
                     id: endpoint.id.clone(),
@@ -296,15 +394,8 @@ fn backends(
                     server_id,
                     way: ground.way(endpoint.address, forward),
                 },
-            );
+            ));
         }
     }
-    (backends, problems)
-}
-
-/// The addresses whose next hops matter: of what is listed, and of what the data plane still holds.
-pub fn addresses(rosters: &BTreeMap<String, Roster>, state: &State) -> impl Iterator<Item = IpAddr> {
-    let listed = rosters.values().flat_map(|roster| roster.endpoints.iter().map(|endpoint| endpoint.address));
-    let held = state.services.values().flat_map(|service| service.backends.keys().map(SocketAddr::ip));
-    listed.chain(held)
+    backends.into_iter().collect()
 }

@@ -15,6 +15,7 @@ pub mod following;
 pub mod handover;
 pub mod limiter;
 pub mod maglev;
+pub mod memory;
 mod netlink;
 pub mod nexthop;
 pub mod orders;

@@ -1,6 +1,8 @@
 //! Weighted Maglev tables (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016,
 //! §3.4), for any set of backends the same, in whatever order they are named.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::net::IpAddr;
 
 use lb_common::hash::mix;
@@ -8,7 +10,7 @@ use lb_common::hash::mix;
 /// A backend's part in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// What fills its slots.
+    /// What fills its slots; not `u32::MAX`.
     pub id: u32,
     /// Where it listens, which decides its order of preference. Unique.
     pub listens: (IpAddr, u16),
@@ -16,7 +18,7 @@ pub struct Entry {
     pub weight: u32,
 }
 
-/// A backend's way through the slots: from `offset` on by `skip`, which visits every slot since the number of slots is
+/// A backend's way through the slots: from `next` on by `skip`, which visits every slot since the number of slots is
 /// prime.
 struct Preference {
     id: u32,
@@ -25,6 +27,8 @@ struct Preference {
     weight: u32,
     /// What it has saved up towards its next turn.
     credit: u32,
+    /// How many steps lead one slot on, as a share of the circle in units of 2^-64; 0 until somebody asks.
+    steps_a_slot: u64,
 }
 
 /// The table of `size` slots, which must be prime; empty when no entry has a weight.
@@ -33,36 +37,143 @@ struct Preference {
 /// has saved: the heaviest has a turn every round, one with half its weight every other round.
 ///
 /// # Panics
-/// When `size` is 0, or an entry's turn finds no free slot, which a prime `size` excludes.
+/// When `size` is 0.
 pub fn build(entries: &[Entry], size: u32) -> Vec<u32> {
     let mut entries: Vec<&Entry> = entries.iter().filter(|entry| entry.weight > 0).collect();
     entries.sort_unstable_by_key(|entry| entry.listens);
     let Some(heaviest) = entries.iter().map(|entry| entry.weight).max() else { return Vec::new() };
+    let total: u64 = entries.iter().map(|entry| u64::from(entry.weight)).sum();
     let mut preferences: Vec<Preference> = entries.iter().map(|entry| preference(entry, size)).collect();
+    let filling = Filling::new(size);
+    // Where most have a turn in few of the rounds, nobody is asked but those who have one.
+    if u64::from(heaviest) * preferences.len() as u64 > total * SPARSE {
+        by_turns(&mut preferences, heaviest, filling)
+    } else {
+        by_rounds(&mut preferences, heaviest, filling)
+    }
+}
 
-    let mut slots: Vec<Option<u32>> = vec![None; size as usize];
-    let mut free = size;
+/// From how many rounds a turn, for the average backend, turns are kept in a queue: what that costs more than asking.
+const SPARSE: u64 = 8;
+
+/// Asks every backend in every round.
+fn by_rounds(preferences: &mut [Preference], heaviest: u32, mut filling: Filling) -> Vec<u32> {
     loop {
-        for preference in &mut preferences {
+        for preference in &mut *preferences {
             preference.credit += preference.weight;
             if preference.credit < heaviest {
                 continue;
             }
             preference.credit -= heaviest;
-            let slot = loop {
-                let slot = preference.next;
-                preference.next = advance(slot, preference.skip, size);
-                if slots[slot as usize].is_none() {
-                    break slot;
-                }
-            };
-            slots[slot as usize] = Some(preference.id);
-            free -= 1;
-            if free == 0 {
-                return slots.into_iter().flatten().collect();
+            if filling.take(preference) {
+                return filling.slots;
             }
         }
     }
+}
+
+/// The same turns in the same order, from a queue: a backend's n-th turn is in the round in which it has saved `n` times
+/// the heaviest weight.
+fn by_turns(preferences: &mut [Preference], heaviest: u32, mut filling: Filling) -> Vec<u32> {
+    let round = |turn: u64, weight: u32| (turn * u64::from(heaviest)).div_ceil(weight.into());
+    let mut queue: BinaryHeap<Reverse<(u64, usize, u64)>> =
+        preferences.iter().enumerate().map(|(at, one)| Reverse((round(1, one.weight), at, 1))).collect();
+    while let Some(mut first) = queue.peek_mut() {
+        let Reverse((_, at, turn)) = *first;
+        let preference = &mut preferences[at];
+        *first = Reverse((round(turn + 1, preference.weight), at, turn + 1));
+        if filling.take(preference) {
+            break;
+        }
+    }
+    filling.slots
+}
+
+/// In place of an id: nobody's yet.
+const FREE: u32 = u32::MAX;
+
+/// A table that is being filled.
+struct Filling {
+    size: u32,
+    /// Ids, or [`FREE`].
+    slots: Vec<u32>,
+    free: u32,
+    /// How many are few.
+    few: u32,
+    /// The free slots, from when they are few.
+    rest: Vec<u32>,
+}
+
+impl Filling {
+    fn new(size: u32) -> Self {
+        Self {
+            size,
+            slots: vec![FREE; size as usize],
+            free: size,
+            // The walk to one of them takes `size / free` steps; to go through a list of them is half as dear a slot.
+            few: (size * 2).isqrt(),
+            rest: Vec::new(),
+        }
+    }
+
+    /// Gives a backend its next preferred free slot, and says whether that was the last one.
+    #[inline]
+    fn take(&mut self, preference: &mut Preference) -> bool {
+        let slot = if self.free > self.few { self.walk(preference) } else { self.nearest(preference) };
+        preference.next = advance(slot, preference.skip, self.size);
+        self.slots[slot as usize] = preference.id;
+        self.free -= 1;
+        self.free == 0
+    }
+
+    /// The next free slot, step by step. There is one, and a prime number of slots has every step reach every slot.
+    #[inline]
+    fn walk(&self, preference: &Preference) -> u32 {
+        let mut slot = preference.next;
+        while self.slots[slot as usize] != FREE {
+            slot = advance(slot, preference.skip, self.size);
+        }
+        slot
+    }
+
+    /// The same slot, as the one of [`Self::rest`] that the fewest steps lead to; it is taken out of the list.
+    #[inline(never)]
+    fn nearest(&mut self, preference: &mut Preference) -> u32 {
+        if self.rest.is_empty() {
+            self.rest = (0..self.size).filter(|slot| self.slots[*slot as usize] == FREE).collect();
+        }
+        if preference.steps_a_slot == 0 {
+            preference.steps_a_slot = steps_a_slot(preference.skip, self.size);
+        }
+        let (from, steps_a_slot) = (u64::from(preference.next), preference.steps_a_slot);
+        // A share of the circle, so that whole turns fall out by themselves. Rounding adds up to less than 2^22 units, and
+        // two slots are at least 2^44 apart, since a table has fewer than 2^20.
+        let steps = |slot: u32| u64::from(slot).wrapping_sub(from).wrapping_mul(steps_a_slot);
+        let (mut nearest, mut fewest) = (0, u64::MAX);
+        for (at, &slot) in self.rest.iter().enumerate() {
+            let steps = steps(slot);
+            if steps < fewest {
+                (nearest, fewest) = (at, steps);
+            }
+        }
+        self.rest.swap_remove(nearest)
+    }
+}
+
+/// How many steps of `skip` lead one slot on: the inverse of `skip` modulo the prime `size` (Fermat: its power of `size` -
+/// 2), as a share of the circle in units of 2^-64.
+#[expect(clippy::cast_possible_truncation, reason = "a share below 1")]
+const fn steps_a_slot(skip: u32, size: u32) -> u64 {
+    let (mut power, mut left, size) = (skip as u64, size.saturating_sub(2), size as u64);
+    let mut inverse = 1;
+    while left > 0 {
+        if left & 1 == 1 {
+            inverse = inverse * power % size;
+        }
+        power = power * power % size;
+        left >>= 1;
+    }
+    (((inverse as u128) << 64) / size as u128) as u64
 }
 
 /// One step of `skip` in a circle of `size`; both below `size`.
@@ -86,6 +197,7 @@ fn preference(entry: &Entry, size: u32) -> Preference {
         skip: if size > 1 { (mix(hash ^ SKIP) % (size - 1)) as u32 + 1 } else { 0 },
         weight: entry.weight,
         credit: 0,
+        steps_a_slot: 0,
     }
 }
 
@@ -109,6 +221,32 @@ mod tests {
                 weight: weight.into(),
             })
             .collect()
+    }
+
+    /// The paper's loop and nothing else: every backend in every round, every walk step by step.
+    fn walked(entries: &[Entry], size: u32) -> Vec<u32> {
+        let mut entries: Vec<&Entry> = entries.iter().filter(|entry| entry.weight > 0).collect();
+        entries.sort_by_key(|entry| entry.listens);
+        let Some(heaviest) = entries.iter().map(|entry| entry.weight).max() else { return Vec::new() };
+        let mut ways: Vec<Preference> = entries.iter().map(|entry| preference(entry, size)).collect();
+        let (mut slots, mut free) = (vec![FREE; size as usize], size);
+        loop {
+            for way in &mut ways {
+                way.credit += way.weight;
+                if way.credit < heaviest {
+                    continue;
+                }
+                way.credit -= heaviest;
+                while slots[way.next as usize] != FREE {
+                    way.next = advance(way.next, way.skip, size);
+                }
+                slots[way.next as usize] = way.id;
+                free -= 1;
+                if free == 0 {
+                    return slots;
+                }
+            }
+        }
     }
 
     fn counts(slots: &[u32]) -> BTreeMap<u32, usize> {
@@ -158,6 +296,18 @@ mod tests {
             let mut shuffled = sorted.clone();
             shuffled.sort_by_key(|entry| mix(seed ^ u64::from(entry.id)));
             prop_assert_eq!(build(&sorted, 1021), build(&shuffled, 1021));
+        }
+
+        #[test]
+        fn is_the_table_of_the_plain_loop(
+            weights in proptest::collection::vec(0_u16..50, 1..60),
+            heavy in 1_u16..60_000,
+            size in proptest::sample::select(&[2_u32, 3, 251, 1021, 4093]),
+        ) {
+            // Weights that are much alike, and one that is not: turns in every round, and in few of them.
+            prop_assert_eq!(build(&entries(&weights), size), walked(&entries(&weights), size));
+            let uneven: Vec<u16> = weights.into_iter().chain([heavy]).collect();
+            prop_assert_eq!(build(&entries(&uneven), size), walked(&entries(&uneven), size));
         }
 
         #[test]

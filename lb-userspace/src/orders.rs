@@ -43,6 +43,13 @@ impl Orders {
         self.0.iter()
     }
 
+    /// Those for a service's backends.
+    fn of(&self, vip: &Vip) -> impl Iterator<Item = (&Whose, &Order)> {
+        // The first of all sockets, as they are ordered.
+        let first = SocketAddr::from(([0; 4], 0));
+        self.0.range((*vip, first)..).take_while(move |((of, _), _)| of == vip)
+    }
+
     /// Notes an order, or with one without flags that there is none.
     pub fn set(&mut self, whose: Whose, order: Order) {
         if order.flags == 0 {
@@ -55,10 +62,7 @@ impl Orders {
     /// Changes a service's backends as it was ordered, and says whose connections are not kept.
     pub fn carry_out(&self, vip: &Vip, backends: &mut BTreeMap<SocketAddr, DesiredBackend>) -> BTreeSet<SocketAddr> {
         let mut cut = BTreeSet::new();
-        for ((of, listens), order) in &self.0 {
-            if of != vip {
-                continue;
-            }
+        for ((_, listens), order) in self.of(vip) {
             if order.flags & OrderFlags::REMOVED != 0 {
                 backends.remove(listens);
                 cut.insert(*listens);

@@ -59,6 +59,12 @@ impl Ramps {
         }
     }
 
+    /// Whether some backend of a service is on its way up.
+    pub fn has(&self, vip: &Vip) -> bool {
+        let first = SocketAddr::from(([0; 4], 0));
+        self.ramps.range((*vip, first)..).next().is_some_and(|((of, _), _)| of == vip)
+    }
+
     /// When to call [`Self::hold_back`] again.
     pub fn next_at(&self) -> Option<Instant> {
         self.next.values().min().copied()

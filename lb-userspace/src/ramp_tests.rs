@@ -62,7 +62,7 @@ impl Stage {
         for (number, &weight) in weights.iter().enumerate() {
             let id = format!("b{number}");
             let backend = DesiredBackend {
-                id,
+                id: id.into(),
                 weight,
                 share: share(weight),
                 lingers: false,

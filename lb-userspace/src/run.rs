@@ -1,6 +1,7 @@
 //! `weir run`: everything put together, from start to the host left as it was.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,9 +60,17 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     // What is malformed from the start is refused, unless there is a last good state that can stand.
     following.follow(&config, &mut registries, pins.found().is_none())?;
 
-    let mut takeover = TakeOver::load(pins, capacity(&config), config.weir.hash_seed, trace)?;
+    let mut wanted = capacity(&config);
+    if let (false, Some((_, found))) = (config.weir.table_size_said, pins.found()) {
+        // Nobody asked for another one than there is.
+        wanted.table_size = found.table_size;
+    }
+    let mut takeover = TakeOver::load(pins, wanted, config.weir.hash_seed, trace)?;
     let capacity = takeover.capacity();
-    let plane = Kernel::new(takeover.object(), capacity)?;
+    let mut plane = Kernel::new(takeover.object(), capacity)?;
+    if takeover.adopts().is_none() {
+        plane = plane.with_new_maps();
+    }
     if trace {
         follow_trace(takeover.object())?;
     }
@@ -83,7 +92,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     let (mut requests, serving) = socket.serve(async { drop(stopped.await) });
     let serving = tokio::spawn(serving);
     // Nothing is followed yet, also not what was adopted.
-    let mut followed = BTreeSet::new();
+    let mut followed = None;
     let mut clients = Clients::default();
     let mut announced = false;
     let mut detached = None;
@@ -147,13 +156,15 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
             tracing::info!("ready");
             tell_systemd(&[NotifyState::Ready]);
         }
-        let mut addresses = controller.addresses();
-        addresses.extend(clients.addresses().take(MAX_FOLLOWED - addresses.len()));
-        if addresses != followed {
-            if let Err(error) = follower.follow(addresses.clone()) {
+        let asked: BTreeSet<IpAddr> = clients.addresses().collect();
+        let wanted = (controller.addresses_version(), asked);
+        if followed.as_ref() != Some(&wanted) {
+            let mut addresses = controller.addresses();
+            addresses.extend(wanted.1.iter().take(MAX_FOLLOWED - addresses.len()));
+            if let Err(error) = follower.follow(addresses) {
                 tracing::error!(error = format!("{error:#}"), "the addresses of before are followed");
             }
-            followed = addresses;
+            followed = Some(wanted);
         }
     }
 
@@ -250,7 +261,6 @@ fn reply(
         Request::Services(answer) => drop(answer.send(said(controller.services()))),
         Request::Backends(service, answer) => drop(answer.send(said(controller.backends(service.as_deref())))),
         Request::Limits(answer) => drop(answer.send(said(controller.limits()))),
-        Request::Refusals(answer) => drop(answer.send(said(controller.refusals()))),
         Request::Ledger(answer) => drop(answer.send(said(controller.ledger(attachments.rows())))),
         Request::Drains(of, answer) => drop(answer.send(said(controller.drains(&of)))),
         Request::Drain(order, answer) => drop(answer.send(said(controller.drain(&order, now)))),

@@ -36,7 +36,7 @@ impl Followed {
     /// itself, so that another may be behind.
     async fn service(&mut self, key: &str, expected: &[(&str, u16)]) -> Snapshot {
         let begun = Instant::now();
-        while ids(self.last.get(key)) != expected {
+        while ids(self.last.get(key).map(AsRef::as_ref)) != expected {
             if let Report::Snapshot(snapshot) = self.report().await {
                 self.last = snapshot;
             }
@@ -54,8 +54,8 @@ fn registry(address: &str) -> ConsulRegistry {
     ConsulRegistry { address: address.to_owned(), token: None, ca_file: None, identity: None, datacenter: None }
 }
 
-fn ids(endpoints: Option<&Vec<Endpoint>>) -> Vec<(&str, u16)> {
-    endpoints.into_iter().flatten().map(|end| (end.id.as_str(), end.weight)).collect()
+fn ids(endpoints: Option<&[Endpoint]>) -> Vec<(&str, u16)> {
+    endpoints.into_iter().flatten().map(|end| (&*end.id, end.weight)).collect()
 }
 
 fn wanted(service: &str, tags: &[&str]) -> Wanted {

@@ -22,7 +22,6 @@ pub(super) fn router(requests: mpsc::Sender<Request>) -> Router {
         .route("/v1/services", get(|State(to): State<_>| ask(to, Request::Services)))
         .route("/v1/backends", get(backends))
         .route("/v1/limits", get(|State(to): State<_>| ask(to, Request::Limits)))
-        .route("/v1/refusals", get(|State(to): State<_>| ask(to, Request::Refusals)))
         .route("/v1/ledger", get(|State(to): State<_>| ask(to, Request::Ledger)))
         .route("/v1/drains", get(|State(to): State<_>, query: Asked<_>| ask_about(to, query, Request::Drains)))
         .route("/v1/drain", post(|State(to): State<_>, body: Told<_>| tell(to, body, Request::Drain)))

@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::routes::router;
 use super::types::{
-    BackendRow, DrainOrder, DrainRow, DrainsOf, Ledger, LimitRow, PlanQuestion, PlanReport, RefusalRow, ReloadOrder,
-    ServiceRow, Status, WeightOrder, Which,
+    BackendRow, DrainOrder, DrainRow, DrainsOf, Ledger, LimitRow, PlanQuestion, PlanReport, ReloadOrder, ServiceRow,
+    Status, WeightOrder, Which,
 };
 
 /// What the control socket asks of the controller.
@@ -29,8 +29,6 @@ pub enum Request {
     Backends(Option<String>, Answer<Vec<BackendRow>>),
     /// Within which limits?
     Limits(Answer<Vec<LimitRow>>),
-    /// What was not forwarded?
-    Refusals(Answer<Vec<RefusalRow>>),
     /// What became of every packet?
     Ledger(Answer<Ledger>),
     /// Whose flows are being handed over, and how far is that?

@@ -174,7 +174,7 @@ pub struct LimitRow {
     pub over: u64,
 }
 
-/// One of `GET /v1/refusals`.
+/// One reason of [`Ledger`]: why packets were not forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusalRow {
     /// Its name.

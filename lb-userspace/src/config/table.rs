@@ -112,6 +112,10 @@ impl<'d, 't> Table<'d, 't> {
 
     /// One of the words of `choices`; a word that is none of them is told the nearest.
     pub(crate) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&'static str, T)]) -> Option<Found<T>> {
+        if !self.has(key) {
+            self.known.push(key);
+            return None;
+        }
         let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
         self.get(key, &one_of(&words), |value| match value {
             DeValue::String(found) => {

@@ -17,6 +17,11 @@ use crate::vip::Protocol;
 pub const DEFAULT_SOCKET: &str = "/run/weir/weir.sock";
 /// Slots of a Maglev table unless the file says otherwise: the paper's small table.
 pub const DEFAULT_TABLE_SIZE: u32 = 65_537;
+/// The same where there is room for so many services that these would take more than [`DEFAULT_TABLE_BYTES`]: the largest
+/// that do not, or the last. Primes below powers of two.
+const SMALLER_TABLE_SIZES: [u32; 4] = [32_749, 16_381, 8_191, 4_093];
+/// What tables may take, in bytes, without being asked for.
+const DEFAULT_TABLE_BYTES: u64 = 256 << 20;
 /// How many sources are remembered unless the file says otherwise.
 pub const DEFAULT_MAX_SOURCES: u32 = 262_144;
 
@@ -50,8 +55,9 @@ const MAX_TABLE_SIZE: u32 = 1_048_573;
 const MAX_MAX_SOURCES: u32 = 1 << 24;
 const MIN_MAX_FLOWS: u32 = 1024;
 const MAX_MAX_FLOWS: u32 = 1 << 24;
-/// As many addresses as next hops are followed for.
-const MAX_MAX_BACKENDS: u32 = 16_384;
+/// Each may have an address of its own, whose next hop is followed.
+const MAX_MAX_BACKENDS: u32 = 131_072;
+const _: () = assert!(MAX_MAX_BACKENDS as usize <= crate::nexthop::MAX_FOLLOWED);
 /// As many as a file may have.
 const MAX_MAX_SERVICES: u32 = 16_384;
 const _: () = assert!(MAX_MAX_SERVICES as usize == MAX_SERVICES);
@@ -79,11 +85,13 @@ pub struct Weir {
     pub hash_seed: u64,
     /// Slots of a service's Maglev table: a prime between 251 and 1,048,573.
     pub table_size: u32,
+    /// Whether the file says so. Otherwise the maps that are there keep theirs.
+    pub table_size_said: bool,
     /// How many sources all per-source limits together remember, 1 to 16,777,216.
     pub max_sources: u32,
     /// How many services the maps are made for, from as many as are configured to [`MAX_SERVICES`].
     pub max_services: u32,
-    /// How many backends all services together may have, 1 to 16,384.
+    /// How many backends all services together may have, 1 to 131,072.
     pub max_backends: u32,
     /// How many flows of moving slots are remembered, 1,024 to 16,777,216.
     pub max_flows: u32,
@@ -119,6 +127,7 @@ impl Default for Weir {
             on_exit: OnExit::Detach,
             hash_seed: 0,
             table_size: DEFAULT_TABLE_SIZE,
+            table_size_said: false,
             max_sources: DEFAULT_MAX_SOURCES,
             max_services: DEFAULT_MAX_SERVICES,
             max_backends: DEFAULT_MAX_BACKENDS,
@@ -194,9 +203,25 @@ impl Weir {
         }
     }
 
+    /// How many slots a table has when the file does not say: fewer where many services have one. It depends on the file
+    /// alone, so that balancers with the same file agree.
+    fn default_table_size(&self) -> u32 {
+        let mut size = DEFAULT_TABLE_SIZE;
+        for smaller in SMALLER_TABLE_SIZES {
+            if self.bytes_of_tables(size) > DEFAULT_TABLE_BYTES {
+                size = smaller;
+            }
+        }
+        size
+    }
+
     /// How much memory the kernel's tables of slots and of their stamps take, in bytes.
     pub fn table_bytes(&self) -> u64 {
-        let size = u64::from(self.table_size);
+        self.bytes_of_tables(self.table_size)
+    }
+
+    fn bytes_of_tables(&self, size: u32) -> u64 {
+        let size = u64::from(size);
         let services = u64::from(self.max_services);
         SLOT_BYTES * size * (services + SPARE_TABLES) + STAMP_BYTES * size * services
     }
@@ -208,6 +233,7 @@ pub(super) fn read(root: &mut Table<'_, '_>, directory: &Path, services: usize) 
     // Twice as many as there are: a reload may add some, and maps do not grow.
     let max_services = (services * 2).clamp(DEFAULT_MAX_SERVICES, MAX_MAX_SERVICES);
     let mut weir = Weir { max_services, ..Weir::default() };
+    weir.table_size = weir.default_table_size();
     let Some(mut table) = root.table("weir", "a table [weir]") else { return (weir, Own::default()) };
     if let Some(socket) = table.string("socket", "the path of a Unix socket", usize::MAX) {
         weir.socket = directory.join(socket.value);
@@ -227,9 +253,11 @@ pub(super) fn read(root: &mut Table<'_, '_>, directory: &Path, services: usize) 
     if let Some(seed) = table.integer("hash_seed", "an integer from 0 to 18446744073709551615", 0, u64::MAX) {
         weir.hash_seed = seed.value;
     }
-    weir.table_size = read_table_size(&mut table).unwrap_or(weir.table_size);
+    let table_size = read_table_size(&mut table);
     weir.max_sources = read_count(&mut table, "max_sources", 1, MAX_MAX_SOURCES).unwrap_or(weir.max_sources);
     weir.max_services = read_max_services(&mut table, services).unwrap_or(weir.max_services);
+    weir.table_size_said = table_size.is_some();
+    weir.table_size = table_size.unwrap_or_else(|| weir.default_table_size());
     weir.max_backends = read_count(&mut table, "max_backends", 1, MAX_MAX_BACKENDS).unwrap_or(weir.max_backends);
     weir.max_flows = read_count(&mut table, "max_flows", MIN_MAX_FLOWS, MAX_MAX_FLOWS).unwrap_or(weir.max_flows);
     let own = Own::read(&mut table);
@@ -289,4 +317,17 @@ fn read_table_size(table: &mut Table<'_, '_>) -> Option<u32> {
         table.problem(found.line, "table_size", text);
     }
     Some(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_services_have_smaller_tables_by_default() {
+        let size = |max_services| Weir { max_services, ..Weir::default() }.default_table_size();
+        let expected = [65_537, 65_537, 32_749, 16_381, 8_191, 4_093];
+        assert_eq!([16, 300, 400, 1_000, 2_000, 16_384].map(size), expected);
+        assert!(SMALLER_TABLE_SIZES.iter().all(|size| nearest_prime(*size) == *size));
+    }
 }

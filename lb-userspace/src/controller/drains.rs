@@ -252,6 +252,7 @@ impl<P: DataPlane> Controller<P> {
             }
         }
         for (whose, order) in orders {
+            self.at_rest.remove(&whose.0);
             self.orders.set(*whose, *order);
         }
         Ok(())
@@ -332,7 +333,7 @@ impl<P: DataPlane> Controller<P> {
         let listed = roster
             .and_then(|roster| roster.endpoints.iter().find(|one| SocketAddr::new(one.address, one.port) == *listens));
         let id = desired.map(|backend| &backend.id).or(held.map(|backend| &backend.name)).or(listed.map(|one| &one.id));
-        (id.cloned().unwrap_or_else(|| listens.to_string()), self.name(vip))
+        (id.map_or_else(|| listens.to_string(), |id| id.to_string()), self.name(vip))
     }
 }
 

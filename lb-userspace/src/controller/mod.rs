@@ -1,6 +1,8 @@
 //! The controller: hears registries and the kernel, and keeps the data plane in step.
 
+mod addresses;
 mod drains;
+mod keeping;
 mod previews;
 mod registries;
 mod rows;
@@ -21,18 +23,20 @@ pub use registries::Registries;
 use lb_common::abi::{self, MAX_LIMITS};
 
 use crate::config::{Config, Limit, Per, Unit};
-use crate::dataplane::{Capacity, DataPlane, Op, Release};
-use crate::desired::{self, Desired, Ground};
+use crate::dataplane::{Capacity, DataPlane, Release};
+use crate::desired::{Desired, Ground};
 use crate::handover::Handover;
 use crate::limiter;
 use crate::nexthop::{Hop, MAX_FOLLOWED, StackReason};
 use crate::orders::Orders;
-use crate::plan::{Adopted, Preview, State, Step, adopt, of_steps, plan};
+use crate::plan::{Adopted, Preview, State, Step, adopt};
 use crate::ramp::Ramps;
 use crate::reset::Reset;
 use crate::snat::Snats;
 use crate::source::Update;
 use crate::vip::Vip;
+use addresses::Addresses;
+use keeping::AtRest;
 
 /// How long to wait after a failed write: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -123,6 +127,11 @@ pub struct Controller<P> {
     snat_sweeps: u64,
     /// Flows that were forgotten because they had ended.
     expired: u64,
+    /// Services that need not be looked at, by VIP.
+    at_rest: BTreeMap<Vip, AtRest>,
+    /// Whether the next plan is for everything: nobody knows how far the data plane is in step.
+    whole: bool,
+    addresses: Addresses,
     /// What the last change of tables did, and when.
     last_change: Option<(Instant, Preview)>,
     problems: BTreeMap<String, Vec<String>>,
@@ -163,6 +172,9 @@ impl<P: DataPlane> Controller<P> {
             snat_at: None,
             snat_sweeps: 0,
             expired: 0,
+            at_rest: BTreeMap::new(),
+            whole: false,
+            addresses: Addresses::default(),
             last_change: None,
             problems: BTreeMap::new(),
             generation: 0,
@@ -194,7 +206,7 @@ impl<P: DataPlane> Controller<P> {
         }
         registries.remember(&config, &state);
         let orders = Orders::read(dump.orders);
-        Ok(Self { state, capacity, adopted: true, orders, ..Self::new(config, plane, registries, now) })
+        Ok(Self { state, capacity, adopted: true, whole: true, orders, ..Self::new(config, plane, registries, now) })
     }
 
     /// What registries said, for whoever follows them.
@@ -215,15 +227,18 @@ impl<P: DataPlane> Controller<P> {
 
     /// Takes in what the kernel says, and acts on it.
     pub fn stand_on(&mut self, ground: Ground, now: Instant) {
-        self.ground = ground;
+        self.stand(ground);
         self.reconcile(now);
     }
 
     /// The addresses whose next hops matter, as many as can be followed.
     pub fn addresses(&self) -> BTreeSet<IpAddr> {
-        // Backends that several services share count once.
-        let all: BTreeSet<IpAddr> = desired::addresses(&self.registries.rosters, &self.state).collect();
-        if all.len() <= MAX_FOLLOWED { all } else { all.into_iter().take(MAX_FOLLOWED).collect() }
+        self.addresses.all().take(MAX_FOLLOWED).collect()
+    }
+
+    /// Another number whenever [`Self::addresses`] are others.
+    pub const fn addresses_version(&self) -> u64 {
+        self.addresses.version()
     }
 
     /// When to call [`Self::tick`] though nothing was heard.
@@ -245,16 +260,7 @@ impl<P: DataPlane> Controller<P> {
 
     /// Brings the data plane in step, as far as it lets itself.
     pub fn reconcile(&mut self, now: Instant) {
-        let (desired, problems) = self.wanted(now);
-        for (service, problem) in problems.iter().flat_map(|(service, all)| all.iter().map(move |one| (service, one))) {
-            if !self.problems.get(service).is_some_and(|known| known.contains(problem)) {
-                tracing::warn!(service, problem);
-            }
-        }
-        self.problems = problems;
-        self.desired = desired;
-        self.state.rename(&self.desired);
-        match self.apply(now) {
+        match self.keep_in_step(now) {
             Ok(0) => self.behind = None,
             Ok(steps) => {
                 self.generation += 1;
@@ -273,30 +279,6 @@ impl<P: DataPlane> Controller<P> {
         self.schedule_snats(now);
     }
 
-    /// What the data plane shall hold now.
-    fn wanted(&mut self, now: Instant) -> (Desired, BTreeMap<String, Vec<String>>) {
-        let (mut desired, problems) =
-            desired::merge(&self.config, &self.registries.rosters, &self.ground, &self.orders, &self.state);
-        desired.flow_limit = Some(flow_limit(self.capacity.flows));
-        desired.error_limit = Some(error_limit());
-        self.ramps.hold_back(&mut desired, &self.config, &self.state, self.capacity.table_size, now);
-        (desired, problems)
-    }
-
-    fn apply(&mut self, now: Instant) -> anyhow::Result<usize> {
-        let steps = plan(&self.desired, &self.state, &|table| self.plane.slots(table))?;
-        let publishes = steps.iter().any(|step| matches!(step.op, Op::Publish { .. }));
-        let change = publishes.then(|| of_steps(&steps, &self.state, &|table| self.plane.slots(table), &[]));
-        let applied = self.carry_out(&steps);
-        // However far it came: those slots move.
-        self.handover.begin(std::mem::take(&mut self.state.begun), self.plane.now_s());
-        applied?;
-        if let Some(change) = change.transpose()?.filter(Preview::moves) {
-            self.last_change = Some((now, change));
-        }
-        Ok(steps.len())
-    }
-
     fn carry_out(&mut self, steps: &[Step]) -> anyhow::Result<()> {
         for step in steps {
             tracing::debug!(op = %step.op);
@@ -309,8 +291,8 @@ impl<P: DataPlane> Controller<P> {
     /// Whether every registry has spoken, the data plane holds what they said, and neighbours had time to answer.
     pub fn is_ready(&self, now: Instant) -> bool {
         let Some(spoke) = self.spoke else { return false };
-        let settled = self.addresses().iter().all(|address| {
-            !matches!(self.ground.hops.hops.get(address), None | Some(Hop::Stack(StackReason::Unresolved)))
+        let settled = self.addresses.all().take(MAX_FOLLOWED).all(|address| {
+            !matches!(self.ground.hops.hops.get(&address), None | Some(Hop::Stack(StackReason::Unresolved)))
         });
         self.behind.is_none() && (settled || now.saturating_duration_since(spoke) >= NEIGHBOURS)
     }

@@ -238,7 +238,7 @@ impl World {
         match event {
             Event::Registry { tcp, backends } => {
                 let endpoint = |(&last, &weight): (&u8, &u16)| Endpoint {
-                    id: format!("b{last}"),
+                    id: format!("b{last}").into(),
                     address: IpAddr::from([10, 0, u8::from(*tcp), last]),
                     port: 8080,
                     weight,
@@ -249,7 +249,7 @@ impl World {
                 let all: Vec<Endpoint> = backends.iter().map(endpoint).collect();
                 let name = if *tcp { "web" } else { "dns" };
                 let mut snapshot = self.last_snapshot();
-                snapshot.insert(name.to_owned(), all);
+                snapshot.insert(name.to_owned(), all.into());
                 let report = Report::Snapshot(snapshot);
                 self.controller().hear([Update { registry: "local".into(), report }], now);
             }

@@ -145,11 +145,12 @@ impl<P: DataPlane> Controller<P> {
                 self.must_know(service)?;
                 bail!("the service {service:?} is not in the configuration any more: nothing joins it");
             }
-            let endpoints = &mut rosters.entry(service.clone()).or_default().endpoints;
+            let roster = rosters.entry(service.clone()).or_default();
+            let mut endpoints = roster.endpoints.to_vec();
             match endpoints.iter_mut().find(|one| (one.address, one.port) == (*address, *port)) {
                 Some(known) => known.weight = *weight,
                 None => endpoints.push(Endpoint {
-                    id: SocketAddr::new(*address, *port).to_string(),
+                    id: SocketAddr::new(*address, *port).to_string().into(),
                     address: *address,
                     port: *port,
                     weight: *weight,
@@ -158,6 +159,7 @@ impl<P: DataPlane> Controller<P> {
                     server_id: None,
                 }),
             }
+            roster.endpoints = endpoints.into();
         }
         let (mut desired, problems) = desired::merge(&self.config, &rosters, &self.ground, &self.orders, &self.state);
         desired.flow_limit = self.desired.flow_limit;
@@ -175,7 +177,7 @@ impl<P: DataPlane> Controller<P> {
             ("socket", old.socket != new.socket),
             ("state", old.state != new.state),
             ("hash_seed", old.hash_seed != new.hash_seed),
-            ("table_size", old.table_size != new.table_size),
+            ("table_size", new.table_size_said && new.table_size != self.capacity.table_size),
             ("max_sources", old.max_sources != new.max_sources),
             ("max_backends", old.max_backends != new.max_backends),
             ("max_flows", old.max_flows != new.max_flows),
@@ -219,7 +221,8 @@ impl<P: DataPlane> Controller<P> {
         self.registries.rosters = self.rosters(&config, answers);
         self.retired.extend(self.config.services.iter().map(|service| (service.vip, service.idle)));
         self.config = config;
-        self.ground = ground;
+        self.stand(ground);
+        self.at_rest.clear();
         self.reconcile(now);
         Ok(())
     }
@@ -281,7 +284,7 @@ fn service(seen: &PreviewedService, retires: bool) -> PlannedService {
 
 fn backend(listens: SocketAddr, seen: &PreviewedBackend) -> PlannedBackend {
     PlannedBackend {
-        id: seen.name.clone(),
+        id: seen.name.to_string(),
         address: listens.ip().to_string(),
         port: listens.port(),
         weight_before: seen.share_before.map(weight_of),

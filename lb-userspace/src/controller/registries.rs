@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::api::types::RegistryRow;
@@ -52,7 +53,7 @@ impl Registries {
                 forward: Some(backend.forward()),
                 server_id: servers.get(&backend.id).copied(),
             };
-            let endpoints: Vec<Endpoint> = held.backends.iter().map(endpoint).collect();
+            let endpoints: Arc<[Endpoint]> = held.backends.iter().map(endpoint).collect();
             // Also without any: the service is there, and its packets are refused by name.
             let held =
                 Some("the registry has not answered since Weir began anew; the backends of before stand".to_owned());

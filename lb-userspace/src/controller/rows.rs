@@ -125,7 +125,7 @@ impl<P: DataPlane> Controller<P> {
             address: listens.ip().to_string(),
             port: listens.port(),
             weight: wanted.map_or(0, |wanted| wanted.weight),
-            zone: wanted.and_then(|wanted| wanted.zone.clone()),
+            zone: wanted.and_then(|wanted| wanted.zone.as_deref()).map(str::to_owned),
             state: self.backend_state(&whose).to_owned(),
             slots: count.current,
             slots_moving: count.old,
@@ -188,7 +188,7 @@ impl<P: DataPlane> Controller<P> {
     }
 
     /// What was not forwarded, by reason.
-    pub fn refusals(&self) -> Result<Vec<RefusalRow>> {
+    fn refusals(&self) -> Result<Vec<RefusalRow>> {
         let row = |(refusal, packets): (lb_common::Refusal, u64)| RefusalRow {
             name: refusal.name().to_owned(),
             action: match refusal.action() {

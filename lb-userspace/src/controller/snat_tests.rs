@@ -85,7 +85,7 @@ impl World {
             forward: None,
             server_id: None,
         };
-        let report = Report::Snapshot([("web".to_owned(), vec![endpoint])].into());
+        let report = Report::Snapshot([("web".to_owned(), vec![endpoint].into())].into());
         self.controller.hear([Update { registry: "local".into(), report }], self.now);
     }
 
@@ -253,7 +253,7 @@ fn a_backend_that_nobody_can_send_to_is_said() {
         endpoint("far", "10.1.0.1", Forward::L2),
         endpoint("tunnel", "10.0.0.2", Forward::Gue),
     ];
-    let report = Report::Snapshot([("web".to_owned(), all.to_vec())].into());
+    let report = Report::Snapshot([("web".to_owned(), all.into())].into());
     world.controller.hear([Update { registry: "local".into(), report }], world.now);
     let mut hops = NextHops::default();
     let frame = Frame { ifindex: 3, tags: abi::Tags::vlan(7), source: [2; 6], destination: [4; 6], mtu: 1500 };

@@ -25,9 +25,10 @@ impl<P: DataPlane> Controller<P> {
     /// Sees to it that the flows of snat are read when there may be such.
     pub(super) fn schedule_snats(&mut self, now: Instant) {
         let state = &self.state;
-        let pooled = state.services.values().any(|service| service.backends.values().any(|one| one.pool().is_some()));
-        let due =
-            pooled || !state.snat_unswept.is_empty() || !state.snat_sources.is_empty() || !self.releases.is_empty();
+        let due = state.has_pools()
+            || !state.snat_unswept.is_empty()
+            || !state.snat_sources.is_empty()
+            || !self.releases.is_empty();
         self.snat_at = due.then(|| self.snat_at.unwrap_or(now + EVERY));
     }
 

@@ -61,7 +61,7 @@ fn say<P: DataPlane>(controller: &mut Controller<P>, report: Report) {
 }
 
 fn snapshot(services: &[(&str, &[Endpoint])]) -> Report {
-    Report::Snapshot(services.iter().map(|(name, all)| ((*name).to_owned(), all.to_vec())).collect::<Snapshot>())
+    Report::Snapshot(services.iter().map(|(name, all)| ((*name).to_owned(), (*all).into())).collect::<Snapshot>())
 }
 
 /// The backends that are listed: those that only drain are left out.
@@ -320,7 +320,7 @@ fn rows_name_what_they_are_asked_for() {
     let error = controller.backends(Some("wbe")).unwrap_err().to_string();
     assert!(error.contains("wbe") && error.contains("web, dns"), "{error}");
     assert_eq!(controller.limits().unwrap().len(), 1);
-    assert_eq!(controller.refusals().unwrap().len(), lb_common::Refusal::ALL.len());
+    assert_eq!(controller.ledger(vec![]).unwrap().refusals.len(), lb_common::Refusal::ALL.len());
 }
 
 #[test]

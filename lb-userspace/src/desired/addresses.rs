@@ -1,7 +1,7 @@
 //! The addresses that Weir knows whatever the port, and what holds for all services.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use lb_common::Address;
 use lb_common::abi::{AddressFlags, MAX_SNAT, Settings, SettingsFlags};
@@ -46,21 +46,20 @@ fn tunnel(config: &Config, desired: &Desired, ground: &Ground, held: Address, v4
     if let Some(own) = config.weir.tunnel_sources.iter().find(|own| own.is_ipv4() == v4) {
         return (*own).into();
     }
-    let backends = desired.services.values().flat_map(|service| &service.backends);
-    let mut ends: Vec<IpAddr> = backends
-        .filter(|(listens, backend)| backend.forward.is_tunnel() && listens.is_ipv4() == v4)
-        .map(|(listens, _)| SocketAddr::ip(listens))
-        .collect();
-    ends.sort_unstable();
-    let routes = || ends.iter().filter_map(|end| ground.hops.sources.get(end)).copied();
+    let backends = || desired.services.values().filter(|service| service.tunnels).flat_map(|service| &service.backends);
+    let ends = || {
+        let tunnels = backends().filter(|(listens, backend)| backend.forward.is_tunnel() && listens.is_ipv4() == v4);
+        tunnels.map(|(listens, _)| SocketAddr::ip(listens))
+    };
+    let routes = || ends().filter_map(|end| Some((end, *ground.hops.sources.get(&end)?)));
     // Nothing moves because another backend is the first one now.
-    if routes().any(|source| Address::from(source) == held) {
+    if routes().any(|(_, source)| Address::from(source) == held) {
         return held;
     }
-    match routes().next() {
-        Some(source) => source.into(),
+    match routes().min() {
+        Some((_, source)) => source.into(),
         // Whoever takes over knows of no route yet.
-        None if !ends.is_empty() => held,
+        None if ends().next().is_some() => held,
         None => Address::default(),
     }
 }
@@ -101,6 +100,8 @@ impl Desired {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn places(addresses: &[&str]) -> [Address; MAX_SNAT] {

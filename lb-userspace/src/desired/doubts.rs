@@ -1,6 +1,6 @@
 //! What may be wrong with backends that are taken: their packets, or their replies, would end somewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use lb_common::abi::Delivery;
@@ -12,9 +12,15 @@ use crate::nexthop::{Hop, StackReason};
 type Backends = BTreeMap<SocketAddr, DesiredBackend>;
 
 /// Everything.
-pub(super) fn doubts(config: &Config, service: &Service, backends: &Backends, ground: &Ground) -> Vec<String> {
+pub(super) fn doubts(
+    config: &Config,
+    service: &Service,
+    backends: &Backends,
+    ground: &Ground,
+    seen: &BTreeSet<&str>,
+) -> Vec<String> {
     let mut doubts = Vec::new();
-    doubts.extend(unattached(backends, ground));
+    doubts.extend(unattached(backends, ground, seen));
     doubts.extend(unrouted(backends, ground));
     doubts.extend(wayless(backends, ground));
     doubts.extend(sourceless(config, backends, ground));
@@ -35,9 +41,8 @@ fn whom<'a>(mut all: impl Iterator<Item = (&'a SocketAddr, &'a DesiredBackend)>)
 /// Backends whose replies would not be translated, because they come in by a device that nothing is attached to. Those
 /// that answer clients themselves send no replies here; those of snat send them to an address of Weir's own, and the way
 /// back to that is the network's.
-fn unattached(backends: &Backends, ground: &Ground) -> Option<String> {
+fn unattached(backends: &Backends, ground: &Ground, seen: &BTreeSet<&str>) -> Option<String> {
     let hops = &ground.hops;
-    let seen = ground.seen();
     let via = |listens: &SocketAddr| {
         let local = matches!(hops.hops.get(&listens.ip()), Some(Hop::Stack(StackReason::Local)));
         hops.via.get(&listens.ip()).filter(|via| !local && !seen.contains(via.as_str()))

@@ -1,10 +1,26 @@
 //! Which endpoints can serve a service, by the way packets reach them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::config::{Config, Forward, Service};
 use crate::source::Endpoint;
-use crate::vip::Protocol;
+use crate::vip::{Protocol, Vip};
+
+/// The VIPs of a configuration, by their addresses.
+#[derive(Debug, Default)]
+pub struct Vips(BTreeMap<IpAddr, Vec<Vip>>);
+
+impl Vips {
+    /// All of them.
+    pub fn of(config: &Config) -> Self {
+        let mut vips: BTreeMap<IpAddr, Vec<Vip>> = BTreeMap::new();
+        for Service { vip, .. } in &config.services {
+            vips.entry(vip.address).or_default().push(*vip);
+        }
+        Self(vips)
+    }
+}
 
 /// How packets for a service reach an endpoint.
 pub(super) fn forward(service: &Service, endpoint: &Endpoint) -> Forward {
@@ -12,7 +28,7 @@ pub(super) fn forward(service: &Service, endpoint: &Endpoint) -> Forward {
 }
 
 /// Why an endpoint cannot serve a service.
-pub(super) fn unfit(config: &Config, service: &Service, endpoint: &Endpoint) -> Option<String> {
+pub(super) fn unfit(config: &Config, service: &Service, endpoint: &Endpoint, vips: &Vips) -> Option<String> {
     let (vip, address, forward) = (&service.vip, endpoint.address, forward(service, endpoint));
     if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
         return Some("no host can be reached at such an address".to_owned());
@@ -36,7 +52,7 @@ pub(super) fn unfit(config: &Config, service: &Service, endpoint: &Endpoint) -> 
                 .to_owned(),
         );
     }
-    unfit_port(service, endpoint, forward).or_else(|| goes_round(config, service, endpoint, forward))
+    unfit_port(service, endpoint, forward).or_else(|| goes_round(config, service, endpoint, forward, vips))
 }
 
 /// Why it does not listen where packets would come to it.
@@ -57,19 +73,24 @@ fn unfit_port(service: &Service, endpoint: &Endpoint, forward: Forward) -> Optio
 }
 
 /// Why its packets would come back here.
-fn goes_round(config: &Config, service: &Service, endpoint: &Endpoint, forward: Forward) -> Option<String> {
+fn goes_round(
+    config: &Config,
+    service: &Service,
+    endpoint: &Endpoint,
+    forward: Forward,
+    vips: &Vips,
+) -> Option<String> {
     let (address, protocol) = (endpoint.address, service.vip.protocol);
     let own = config.weir.snat_addresses.iter().chain(&config.weir.tunnel_sources);
     if own.into_iter().any(|own| *own == address) {
         return Some("the address is Weir's own: packets to backends come from there".to_owned());
     }
     // Whoever keeps the VIP's address in the packet, or puts it in another one, is reached at an address of its own.
-    let is_vip = |other: &Service| {
-        let vip = &other.vip;
+    let is_vip = |vip: &Vip| {
         let port = forward.is_direct() || vip.port == endpoint.port || vip.port == 0 || endpoint.port == 0;
-        vip.address == address && port && (forward.is_direct() || vip.protocol == protocol)
+        port && (forward.is_direct() || vip.protocol == protocol)
     };
-    let found = config.services.iter().any(is_vip);
+    let found = vips.0.get(&address).is_some_and(|vips| vips.iter().any(is_vip));
     found.then(|| "a VIP listens there, and packets would go round for ever".to_owned())
 }
 
@@ -154,7 +175,7 @@ forward = "l2"
                 forward,
                 server_id: None,
             };
-            match (unfit(&config, service, &endpoint), expected) {
+            match (unfit(&config, service, &endpoint, &Vips::of(&config)), expected) {
                 (None, None) => {}
                 (Some(found), Some(expected)) => assert!(found.contains(expected), "{at} for {name}: {found}"),
                 (found, _) => panic!("{at} for {name}: {found:?}, expected {expected:?}"),

@@ -24,7 +24,7 @@ pub use follower::Follower;
 pub type Mac = [u8; 6];
 
 /// How many addresses can be followed.
-pub const MAX_FOLLOWED: usize = 16_384;
+pub const MAX_FOLLOWED: usize = 131_072;
 
 /// How a packet for an address leaves this host.
 #[derive(Debug, Clone, PartialEq, Eq)]

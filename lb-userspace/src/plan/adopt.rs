@@ -69,6 +69,7 @@ pub fn adopt(capacity: Capacity, dump: &Dump, slots: ReadSlots<'_>) -> Result<Ad
     let torn = dump.backends.iter().filter(|(_, row)| row.version & 1 == 1).map(|(id, _)| *id).collect();
     tables(&mut state, &torn, slots, &mut repairs)?;
     quic(dump, &mut state, &mut repairs);
+    state.index();
     Ok(Adopted { state, repairs })
 }
 
@@ -140,7 +141,7 @@ fn backends(dump: &Dump, state: &mut State, repairs: &mut Vec<Op>) {
                 if row.pool != NO_POOL {
                     state.snat_unswept.insert(id);
                 }
-                service.backends.insert(listens, BackendState { id, name: listens.to_string(), row });
+                service.backends.insert(listens, BackendState { id, name: listens.to_string().into(), row });
                 state.backend_ids.hold(id);
                 // Nobody has looked yet whether remembered flows go to it.
                 state.unswept.insert(id);

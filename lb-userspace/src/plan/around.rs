@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use lb_common::Address;
 use lb_common::abi::{AddressFlags, Backend, Device, Forward, QuicKey};
 
-use super::Planner;
 use super::leaving::Leaving;
 use super::state::Entry;
+use super::{Planner, State};
 use crate::dataplane::Op;
 use crate::desired::{Desired, DesiredService};
 use crate::vip::Vip;
@@ -30,8 +30,14 @@ impl Planner<'_> {
     }
 
     /// What addresses are known for, when those services have left; also those that flows of snat still leave from.
-    pub(super) fn addresses_of(&self, desired: &Desired, leaving: &Leaving) -> BTreeMap<Address, u32> {
-        let stay: Vec<&Vip> = desired.services.keys().filter(|vip| !leaving.services.contains(vip)).collect();
+    ///
+    /// `whole` is the books of all services, of which the plan may be for a part: one that retires and is not in them has left
+    /// with an earlier part.
+    pub(super) fn addresses_of(&self, desired: &Desired, leaving: &Leaving, whole: &State) -> BTreeMap<Address, u32> {
+        let stays = |(vip, service): &(&Vip, &DesiredService)| {
+            !leaving.services.contains(vip) && (!service.retires || whole.services.contains_key(vip))
+        };
+        let stay: Vec<&Vip> = desired.services.iter().filter(stays).map(|(vip, _)| vip).collect();
         let of = |any: bool| -> BTreeSet<Address> {
             stay.iter().filter(|vip| !any || vip.port == 0).map(|vip| Address::from(vip.address)).collect()
         };
@@ -78,7 +84,8 @@ impl Planner<'_> {
     pub(super) fn quic_servers_of(&self, desired: &Desired, leaving: &Leaving) -> BTreeMap<QuicKey, u32> {
         let mut servers = BTreeMap::new();
         let stay = |(vip, _): &(&Vip, &DesiredService)| !leaving.services.contains(vip);
-        for (vip, wanted) in desired.services.iter().filter(stay) {
+        let looks = |(_, wanted): &(&Vip, &DesiredService)| wanted.quic.length() > 0;
+        for (vip, wanted) in self.in_part(desired).filter(stay).filter(looks) {
             let Some(service) = self.after.services.get(vip) else { continue };
             for (listens, backend) in &wanted.backends {
                 let id = backend.server_id.filter(|id| usize::from(id.length()) == wanted.quic.length());
@@ -122,15 +129,26 @@ impl Planner<'_> {
     }
 
     /// Forgets the paths to where no tunnel leads any more.
-    pub(super) fn forget_paths(&mut self) {
-        let rows = self.after.services.values().flat_map(|service| service.backends.values());
-        let ends: BTreeSet<Address> =
-            rows.map(|backend| backend.row).filter(is_tunnel).map(|row| row.address).collect();
-        let gone: Vec<Address> = self.after.paths.difference(&ends).copied().collect();
+    pub(super) fn forget_paths(&mut self, whole: &State) {
+        if self.after.paths.is_empty() {
+            return;
+        }
+        let ends = ends_of(&self.after, |_| true);
+        let mut gone: BTreeSet<Address> = self.after.paths.difference(&ends).copied().collect();
+        if !gone.is_empty() && self.part.scope.is_some() {
+            let others = ends_of(whole, |vip| !self.part.has(vip));
+            gone.retain(|address| !others.contains(address));
+        }
         for address in gone {
             self.step(Op::RemovePath { address }, Entry::Path(address, false));
         }
     }
+}
+
+/// The far ends of services' tunnels.
+fn ends_of(state: &State, of: impl Fn(&Vip) -> bool) -> BTreeSet<Address> {
+    let rows = state.services.iter().filter(|(vip, _)| of(vip)).flat_map(|(_, service)| service.backends.values());
+    rows.map(|backend| backend.row).filter(is_tunnel).map(|row| row.address).collect()
 }
 
 const fn is_tunnel(row: &Backend) -> bool {

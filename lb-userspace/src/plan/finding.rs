@@ -24,7 +24,7 @@ pub(super) struct Finding {
 
 /// Which replies may come from where a row's backend listens: [`EndpointFlags`]. Flows of snat go on when their backend is
 /// forwarded to otherwise.
-const fn replies(row: &Backend) -> u32 {
+pub(super) const fn replies(row: &Backend) -> u32 {
     let nat = if row.forward == Forward::NAT { EndpointFlags::NAT } else { 0 };
     nat | if row.pool == NO_POOL { 0 } else { EndpointFlags::SNAT }
 }
@@ -46,16 +46,19 @@ impl Planner<'_> {
                 if flags & EndpointFlags::SNAT != 0 {
                     *finding.flags.entry(*vip).or_default() |= ServiceFlags::SNAT;
                 }
-                if flags == 0 {
+                let listens = key(at.ip(), at.port(), vip.protocol);
+                if flags == 0 || !self.part.covers(&listens) {
                     continue;
                 }
-                let listens = key(at.ip(), at.port(), vip.protocol);
                 let endpoint = Endpoint { service: service.id, backend: backend.id, flags };
                 if flags & EndpointFlags::NAT != 0 {
                     sharing.entry(listens).or_default().insert(*vip);
                 }
                 finding.take(listens, endpoint, self.after.endpoints.get(&listens));
             }
+        }
+        for (vip, flags) in &self.part.elsewhere {
+            *finding.flags.entry(*vip).or_default() |= flags;
         }
         for vip in sharing.into_values().filter(|services| services.len() > 1).flatten() {
             *finding.flags.entry(vip).or_default() |= ServiceFlags::REMEMBER_REPLIES;

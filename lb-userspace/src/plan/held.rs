@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use lb_common::abi::{Backend, Limit, Service, Slot};
 
@@ -54,6 +55,33 @@ pub struct SlotCount {
 impl SlotCount {
     /// The counts of all backends that slots name.
     pub fn of(slots: &[Slot]) -> BTreeMap<u32, Self> {
+        let (mut first, mut last) = (u32::MAX, 0);
+        for slot in slots {
+            for id in slot.old().into_iter().chain([slot.current()]).filter(|id| *id != Slot::NOBODY) {
+                (first, last) = (first.min(id), last.max(id));
+            }
+        }
+        if first > last {
+            return BTreeMap::new();
+        }
+        // Ids that were given out together lie together: a list is counted in far sooner than a map.
+        if (last - first) as usize > slots.len() * 4 {
+            return Self::of_far_apart(slots);
+        }
+        let mut counts = vec![Self::default(); (last - first) as usize + 1];
+        for slot in slots {
+            if slot.current() != Slot::NOBODY {
+                counts[(slot.current() - first) as usize].current += 1;
+            }
+            if let Some(old) = slot.old() {
+                counts[(old - first) as usize].old += 1;
+            }
+        }
+        (first..).zip(counts).filter(|(_, count)| *count != Self::default()).collect()
+    }
+
+    /// The same, of ids however far apart.
+    fn of_far_apart(slots: &[Slot]) -> BTreeMap<u32, Self> {
         let mut counts: BTreeMap<u32, Self> = BTreeMap::new();
         for slot in slots {
             if slot.current() != Slot::NOBODY {
@@ -73,7 +101,7 @@ pub struct BackendState {
     /// Its id.
     pub id: u32,
     /// What the registry calls it.
-    pub name: String,
+    pub name: Arc<str>,
     /// What the map holds.
     pub row: Backend,
 }

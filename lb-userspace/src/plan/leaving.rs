@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use super::part::Part;
 use super::{BackendState, State};
 use crate::desired::Desired;
 use crate::vip::Vip;
@@ -14,9 +15,9 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    pub(super) fn of(desired: &Desired, state: &State) -> Self {
+    pub(super) fn of(desired: &Desired, state: &State, part: &Part) -> Self {
         let mut leaving = Self { backends: BTreeSet::new(), services: BTreeSet::new() };
-        for (vip, service) in &state.services {
+        for (vip, service) in state.services.iter().filter(|(vip, _)| part.has(vip)) {
             let wanted = desired.services.get(vip);
             let needed = |id: &u32| service.slots.contains_key(id) || state.has_flows(*id);
             let goes = |(listens, backend): &(&SocketAddr, &BackendState)| {

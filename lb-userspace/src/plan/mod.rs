@@ -14,13 +14,15 @@ mod finding;
 mod held;
 mod ids;
 mod leaving;
+mod listening;
+mod part;
 mod preview;
 mod retarget;
 mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -42,6 +44,7 @@ use aim::Aim;
 use finding::Finding;
 use held::NO_POOL;
 use leaving::Leaving;
+use part::Part;
 use state::Entry;
 
 /// Reads the slots of a table that the data plane holds.
@@ -52,9 +55,23 @@ pub type ReadSlots<'a> = &'a dyn Fn(Table) -> Result<Vec<Slot>>;
 /// # Errors
 /// When a map is too small for what is desired, or a table cannot be read. Nothing has been changed then.
 pub fn plan(desired: &Desired, state: &State, slots: ReadSlots<'_>) -> Result<Vec<Step>> {
-    let leaving = Leaving::of(desired, state);
-    let mut planner = Planner { after: state.clone(), steps: Vec::new(), slots, changing: BTreeMap::new() };
-    let addresses = planner.addresses_of(desired, &leaving);
+    plan_on(desired, state, (Part::whole(), state.clone()), slots)
+}
+
+/// The steps for some services alone, and for what belongs to no single one: as [`plan`] where the others are in step
+/// already. It costs what is planned for, and not what there is.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_part(desired: &Desired, state: &State, scope: &BTreeSet<Vip>, slots: ReadSlots<'_>) -> Result<Vec<Step>> {
+    plan_on(desired, state, Part::of(scope, desired, state), slots)
+}
+
+fn plan_on(desired: &Desired, state: &State, of: (Part, State), slots: ReadSlots<'_>) -> Result<Vec<Step>> {
+    let (part, after) = of;
+    let leaving = Leaving::of(desired, &after, &part);
+    let mut planner = Planner { after, part, steps: Vec::new(), slots, changing: BTreeMap::new() };
+    let addresses = planner.addresses_of(desired, &leaving, state);
     planner.devices(&desired.devices);
     planner.addresses(&addresses, true);
     planner.settings(desired);
@@ -64,10 +81,10 @@ pub fn plan(desired: &Desired, state: &State, slots: ReadSlots<'_>) -> Result<Ve
     if let Some(limit) = desired.error_limit.filter(|limit| state.error_limit != Some(*limit)) {
         planner.step(Op::PutLimit { id: ERROR_LIMIT, limit }, Entry::ErrorLimit(limit));
     }
-    for (vip, service) in &desired.services {
-        if !leaving.services.contains(vip) {
-            planner.backends(vip, service, &leaving)?;
-        }
+    let services: Vec<(&Vip, &DesiredService)> =
+        planner.in_part(desired).filter(|(vip, _)| !leaving.services.contains(vip)).collect();
+    for (vip, service) in &services {
+        planner.backends(vip, service, &leaving)?;
     }
     let servers = planner.quic_servers_of(desired, &leaving);
     planner.put_quic_servers(&servers);
@@ -77,20 +94,18 @@ pub fn plan(desired: &Desired, state: &State, slots: ReadSlots<'_>) -> Result<Ve
     planner.flags(&finding, true);
     planner.put_endpoints(&finding);
     planner.change_forwarding();
-    for (vip, service) in &desired.services {
-        if !leaving.services.contains(vip) {
-            planner.limits(vip, service)?;
-            planner.table(vip, service, &leaving)?;
-            planner.quic_ids(vip, service);
-            planner.publish(vip);
-        }
+    for (vip, service) in services {
+        planner.limits(vip, service)?;
+        planner.table(vip, service, &leaving)?;
+        planner.quic_ids(vip, service);
+        planner.publish(vip);
     }
     let finding = planner.finding(&leaving);
     planner.put_endpoints(&finding);
     planner.flags(&finding, false);
     planner.remove(&leaving, &finding, &servers);
     planner.addresses(&addresses, false);
-    planner.forget_paths();
+    planner.forget_paths(state);
     Ok(planner.steps)
 }
 
@@ -108,6 +123,7 @@ pub fn settle(vip: &Vip, service: &ServiceState, table: &mut [Slot], changes: Ve
 /// Plans on books that are already as they will be.
 struct Planner<'a> {
     after: State,
+    part: Part,
     steps: Vec<Step>,
     slots: ReadSlots<'a>,
     /// Rows of backends that packets find, and will be forwarded to in another way.
@@ -115,6 +131,16 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// The services that are desired, of those that the plan is for.
+    fn in_part<'d>(&self, desired: &'d Desired) -> impl Iterator<Item = (&'d Vip, &'d DesiredService)> + use<'d> {
+        let all = self.part.scope.is_none().then_some(&desired.services);
+        let some: Vec<_> = match &self.part.scope {
+            Some(scope) => scope.iter().filter_map(|vip| desired.services.get_key_value(vip)).collect(),
+            None => Vec::new(),
+        };
+        all.into_iter().flatten().chain(some)
+    }
+
     fn step(&mut self, op: Op, entry: Entry) {
         let step = Step { op, entry };
         self.after.record(&step);
@@ -126,15 +152,16 @@ impl Planner<'_> {
         if !self.after.services.contains_key(vip) {
             self.service(vip, desired)?;
         }
-        let Some(service) = self.after.services.get(vip).cloned() else { return Ok(()) };
+        let Some(service) = self.after.services.get(vip).map(|service| service.id) else { return Ok(()) };
         for (listens, backend) in &desired.backends {
             if leaving.backends.contains(&(*vip, *listens)) {
                 continue;
             }
-            let pool = self.pool(service.backends.get(listens), backend.forward)?;
-            let row = row(*listens, service.id, backend, pool);
+            let known = self.after.services.get(vip).and_then(|service| service.backends.get(listens)).cloned();
+            let pool = self.pool(known.as_ref(), backend.forward)?;
+            let row = row(*listens, service, backend, pool);
             self.path(&row);
-            let (id, op, row) = match service.backends.get(listens) {
+            let (id, op, row) = match known {
                 None => {
                     let id = self.after.backend_ids.take().context(
                         "the map of backends is full of those that serve and those that drain; raise `max_backends` \
@@ -182,12 +209,13 @@ impl Planner<'_> {
 
     /// The limits of a service that is there, when they are others than they were.
     fn limits(&mut self, vip: &Vip, desired: &DesiredService) -> Result<()> {
-        let Some(service) = self.after.services.get(vip).cloned() else { return Ok(()) };
+        let Some(service) = self.after.services.get(vip) else { return Ok(()) };
         if service.limits.iter().map(|known| known.limit).eq(desired.limits.iter().copied()) {
             return Ok(());
         }
-        let (limits, head) = self.make_limits(desired, &service.limits, service.head)?;
-        let op = Op::SetLimits { service: service.id, limits: head.limits };
+        let (id, known, head) = (service.id, service.limits.clone(), service.head);
+        let (limits, head) = self.make_limits(desired, &known, head)?;
+        let op = Op::SetLimits { service: id, limits: head.limits };
         self.step(op, Entry::Limits(*vip, head.limits, limits));
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Result;
 use lb_common::abi::{Backend, FlowKey, Slot, Table};
@@ -43,7 +44,7 @@ pub struct PreviewedService {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PreviewedBackend {
     /// What the registry calls it.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its share before, as [`Backend::weight`]; `None` when it was not there.
     pub share_before: Option<u32>,
     /// Its share after.
@@ -66,6 +67,17 @@ impl Preview {
             .any(|service| service.slots_moved > 0 || service.slots_before == 0 && service.slots_after > 0)
     }
 
+    /// Adds what another change does to other services. Of all at most so many are kept, those of which most moves.
+    pub fn add(&mut self, other: Self, most: usize) {
+        self.services.extend(other.services);
+        if self.services.len() > most {
+            let moved = |seen: &PreviewedService| Share::of(seen.slots_moved.into(), seen.slots_before.into()).0;
+            let mut all: Vec<(Vip, PreviewedService)> = std::mem::take(&mut self.services).into_iter().collect();
+            all.sort_by_key(|(_, seen)| std::cmp::Reverse(moved(seen)));
+            self.services = all.into_iter().take(most).collect();
+        }
+    }
+
     /// The largest share of a table's slots that move, in parts per million, rounded up, among the services that had
     /// one.
     pub fn moved_ppm(&self) -> u32 {
@@ -83,11 +95,20 @@ impl Preview {
 /// As [`plan`].
 pub fn preview(desired: &Desired, state: &State, slots: ReadSlots<'_>, census: &[FlowKey]) -> Result<Preview> {
     let steps = plan(desired, state, slots)?;
-    of_steps(&steps, state, slots, census)
+    let mut after = state.clone();
+    steps.iter().for_each(|step| after.record(step));
+    let all = state.services.keys().chain(after.services.keys()).copied().collect();
+    of_steps(&steps, state, &all, slots, census)
 }
 
-/// What steps do that were planned on `state`.
-pub fn of_steps(steps: &[Step], state: &State, slots: ReadSlots<'_>, census: &[FlowKey]) -> Result<Preview> {
+/// What steps do to some services that were planned on `state`.
+pub fn of_steps(
+    steps: &[Step],
+    state: &State,
+    services: &BTreeSet<Vip>,
+    slots: ReadSlots<'_>,
+    census: &[FlowKey],
+) -> Result<Preview> {
     let mut after = state.clone();
     let mut written: BTreeMap<u32, &[Slot]> = BTreeMap::new();
     for step in steps {
@@ -97,8 +118,7 @@ pub fn of_steps(steps: &[Step], state: &State, slots: ReadSlots<'_>, census: &[F
         }
     }
     let mut preview = Preview::default();
-    let vips: BTreeSet<&Vip> = state.services.keys().chain(after.services.keys()).collect();
-    for vip in vips {
+    for vip in services {
         let (old, new) = (state.services.get(vip), after.services.get(vip));
         let had = old.map_or(Table::default(), |service| Table::unpack(service.head.table));
         let has = new.map_or(Table::default(), |service| Table::unpack(service.head.table));

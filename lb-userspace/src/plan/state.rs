@@ -9,8 +9,11 @@ use lb_common::abi::{Device, ERROR_LIMIT, Endpoint, Limit, MAX_LIMITS, QuicIds, 
 
 use super::held::{BackendState, LimitState, ServiceState, SlotCount};
 use super::ids::Ids;
+use crate::address::key;
 use crate::dataplane::{Capacity, Op};
-use crate::desired::Desired;
+use crate::desired::{Desired, DesiredService};
+use crate::plan::listening::Listening;
+use crate::server_id::ServerId;
 use crate::vip::Vip;
 
 /// The books of the data plane.
@@ -49,7 +52,8 @@ pub struct State {
     pub(super) table_ids: Ids,
     pub(super) pool_ids: Ids,
     pub(super) table_size: u32,
-    stride: u32,
+    pub(super) stride: u32,
+    pub(super) listening: Listening,
 }
 
 /// An operation, and what its success means for the books.
@@ -104,6 +108,16 @@ pub(super) enum Entry {
     Device(u32, Option<Device>),
 }
 
+impl Step {
+    /// The service that gets another table.
+    pub(crate) const fn publishes(&self) -> Option<Vip> {
+        match &self.entry {
+            Entry::Table { vip, .. } => Some(*vip),
+            _ => None,
+        }
+    }
+}
+
 impl State {
     /// An empty data plane of this size.
     pub fn new(capacity: Capacity) -> Self {
@@ -129,7 +143,20 @@ impl State {
             pool_ids: Ids::new(capacity.snat_pools.min(super::held::NO_POOL.into())),
             table_size: capacity.table_size,
             stride: capacity.snat_stride,
+            listening: Listening::default(),
         }
+    }
+
+    /// Server ids that lead to a service's backends, by the backends' ids.
+    pub fn server_ids(&self, service: u32) -> BTreeMap<u32, ServerId> {
+        let of =
+            self.quic.range(QuicKey { service, ..QuicKey::default() }..).take_while(|(key, _)| key.service == service);
+        of.filter_map(|(key, id)| Some((*id, ServerId::of_key(key)?))).collect()
+    }
+
+    /// Whether any backend has a pool of ports.
+    pub const fn has_pools(&self) -> bool {
+        self.pool_ids.used_count() > 0
     }
 
     /// Whether flows that are remembered may go to a backend.
@@ -159,15 +186,30 @@ impl State {
         }
     }
 
+    /// Makes the books of services small: entries that came one by one lie in nodes that are half empty.
+    pub fn compact(&mut self, services: &BTreeSet<Vip>) {
+        for vip in services {
+            if let Some(service) = self.services.get_mut(vip) {
+                service.backends = std::mem::take(&mut service.backends).into_iter().collect();
+            }
+        }
+        self.endpoints = std::mem::take(&mut self.endpoints).into_iter().collect();
+    }
+
     /// Takes over what services and backends are called: the maps know no names.
     pub fn rename(&mut self, desired: &Desired) {
-        for (vip, service) in &mut self.services {
-            let Some(wanted) = desired.services.get(vip) else { continue };
-            service.name.clone_from(&wanted.name);
-            for (listens, backend) in &mut service.backends {
-                if let Some(wanted) = wanted.backends.get(listens) {
-                    backend.name.clone_from(&wanted.id);
-                }
+        for (vip, wanted) in &desired.services {
+            self.rename_one(vip, wanted);
+        }
+    }
+
+    /// The same for one service.
+    pub fn rename_one(&mut self, vip: &Vip, wanted: &DesiredService) {
+        let Some(service) = self.services.get_mut(vip) else { return };
+        service.name.clone_from(&wanted.name);
+        for (listens, backend) in &mut service.backends {
+            if let Some(wanted) = wanted.backends.get(listens) {
+                backend.name.clone_from(&wanted.id);
             }
         }
     }
@@ -198,10 +240,13 @@ impl State {
                 if let Some(pool) = backend.pool() {
                     self.pool_ids.hold(pool.into());
                 }
-                self.of(&vip, |service| service.backends.insert(key, backend));
+                if let Some((service, None)) = self.of(&vip, |of| (of.id, of.backends.insert(key, backend))) {
+                    self.listening.add(listens(&vip, &key), service);
+                }
             }
             Entry::NoBackend(vip, key) => {
-                if let Some(Some(backend)) = self.of(&vip, |service| service.backends.remove(&key)) {
+                if let Some((service, Some(backend))) = self.of(&vip, |of| (of.id, of.backends.remove(&key))) {
+                    self.listening.remove(&listens(&vip, &key), service);
                     self.backend_ids.free(backend.id);
                     if let Some(pool) = backend.pool() {
                         self.pool_ids.free(pool.into());
@@ -284,6 +329,11 @@ impl State {
     fn of<T>(&mut self, vip: &Vip, change: impl FnOnce(&mut ServiceState) -> T) -> Option<T> {
         self.services.get_mut(vip).map(change)
     }
+}
+
+/// Where a service's backend listens, as the maps have it.
+pub(super) fn listens(vip: &Vip, at: &SocketAddr) -> VipKey {
+    key(at.ip(), at.port(), vip.protocol)
 }
 
 /// Notes what is known of a key, or that nothing is.

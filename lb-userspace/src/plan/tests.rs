@@ -43,7 +43,7 @@ fn backend(last: u8, weight: u16) -> (SocketAddr, DesiredBackend) {
     let way = Way { delivery: Delivery::DEVICE, ifindex: 7, mtu: 1500, ..Way::STACK };
     let share = u32::from(weight) * Backend::WEIGHT_ONE;
     let backend = DesiredBackend {
-        id: format!("b{last}"),
+        id: format!("b{last}").into(),
         weight,
         share,
         lingers: false,
@@ -531,6 +531,40 @@ proptest! {
         settle(&mut plane.inner, &mut state, &nothing);
         check(&plane.inner, &nothing);
         prop_assert!(state.endpoints.is_empty() && state.services.is_empty());
+    }
+
+    /// Planned for some services at a time, the data plane ends up as if all had been planned at once; and once it is in
+    /// step, what nobody touched need not be planned.
+    #[test]
+    fn parts_make_the_whole(wishes in wishes()) {
+        let (mut plane, mut state) = (Fake::new(ROOMY), State::new(ROOMY));
+        for wish in &wishes {
+            let wished = granted(wish);
+            let known = |mut wanted: Desired| {
+                let known = wanted.services.keys().map(|vip| (vip.address.into(), AddressFlags::VIP));
+                wanted.addresses = known.collect();
+                wanted
+            };
+            let wanted = known(lingering(&wished, &state));
+            let before = state.services.clone();
+            let each = wanted.services.keys().map(|vip| BTreeSet::from([*vip]));
+            // Also for none there is what belongs to no single one.
+            for scope in std::iter::once(BTreeSet::new()).chain(each) {
+                for step in plan_part(&wanted, &state, &scope, &|table| plane.slots(table)).unwrap() {
+                    plane.apply(&step.op).unwrap();
+                    state.record(&step);
+                }
+            }
+            // Who has left is not to come back.
+            let wanted = known(lingering(&wished, &state));
+            prop_assert_eq!(planned(&plane, &state, &wanted), [], "from {:?}", before);
+            let mut listening = State::new(ROOMY);
+            listening.services.clone_from(&state.services);
+            listening.index();
+            prop_assert_eq!(&listening.listening, &state.listening);
+            settle(&mut plane, &mut state, &wished);
+            check(&plane, &wished);
+        }
     }
 
     /// A controller that is killed between any two writes: the next one repairs what was half done, and gets on.

@@ -52,7 +52,7 @@ pub fn check(registry: &Registry) -> Result<(), String> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The registry's own identity of it, unique within the service.
-    pub id: String,
+    pub id: Arc<str>,
     /// Where it listens. Never an IPv4-mapped IPv6 address.
     pub address: IpAddr,
     /// The port it listens on; 0 when it listens on whatever port packets are for.
@@ -60,7 +60,7 @@ pub struct Endpoint {
     /// Its share of new flows, relative to the service's other endpoints; 0 takes no new flows.
     pub weight: u16,
     /// The failure domain it is in, when the registry knows.
-    pub zone: Option<String>,
+    pub zone: Option<Arc<str>>,
     /// How packets reach it, when it is another way than its service's.
     pub forward: Option<Forward>,
     /// The server id in the QUIC connection ids that it gives out.
@@ -70,7 +70,16 @@ pub struct Endpoint {
 /// Everything a registry said at one moment: its services by name, and the endpoints of each.
 ///
 /// A service the registry knows but which has no endpoints is present and empty; one it does not know is absent.
-pub type Snapshot = BTreeMap<String, Vec<Endpoint>>;
+///
+/// Whoever says the same list again may share it: who hears it need not look through it.
+pub type Snapshot = BTreeMap<String, Arc<[Endpoint]>>;
+
+/// Whether two snapshots are the same; lists that are shared are not looked through.
+pub(crate) fn are_same(one: &Snapshot, other: &Snapshot) -> bool {
+    let names = || one.keys().eq(other.keys());
+    let mut lists = one.values().zip(other.values());
+    names() && lists.all(|(one, other)| Arc::ptr_eq(one, other) || one == other)
+}
 
 /// What a source tells the controller.
 #[derive(Debug, Clone, PartialEq, Eq)]

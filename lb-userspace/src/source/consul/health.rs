@@ -162,7 +162,7 @@ impl Entry {
         let (forward, server_id) = (forward.transpose()?, server_id.transpose()?);
         match u16::try_from(self.service.port) {
             // 0, Consul's default, is right for services of every port: which those are the configuration knows.
-            Ok(port) => Ok(Endpoint { id, address, port, weight, zone: None, forward, server_id }),
+            Ok(port) => Ok(Endpoint { id: id.into(), address, port, weight, zone: None, forward, server_id }),
             _ => Err(left_out(format!("port {}", self.service.port), "0 to 65535: register the service with its port")),
         }
     }
@@ -197,7 +197,7 @@ mod tests {
     }
 
     fn weights(endpoints: &Endpoints) -> Vec<(&str, u16)> {
-        endpoints.endpoints.iter().map(|end| (end.id.as_str(), end.weight)).collect()
+        endpoints.endpoints.iter().map(|end| (&*end.id, end.weight)).collect()
     }
 
     #[test]
@@ -251,6 +251,31 @@ mod tests {
                         one that other hosts can reach; instance \"p\" is left out: found port -1, expected 0 to 65535: \
                         register the service with its port";
         assert_eq!(endpoints.problem.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn metadata_says_how_packets_reach_an_instance_and_which_quic_server_it_is() {
+        let mut entries = [entry("n", "a", "10.0.0.1", &[]), entry("n", "b", "10.0.0.2", &[])];
+        entries[0]["Service"]["Meta"] = json!({ "weir_forward": "ipip", "weir_server_id": "c0ffee", "else": "x" });
+        entries[1]["Service"]["Meta"] = Value::Null;
+        let endpoints = parse(&entries);
+        let said: Vec<_> = endpoints.endpoints.iter().map(|end| (end.forward, end.server_id)).collect();
+        assert_eq!(said, [(Some(Forward::Ipip), ServerId::parse("c0ffee")), (None, None)]);
+        assert_eq!(endpoints.problem, None);
+    }
+
+    #[test]
+    fn an_instance_with_odd_metadata_is_left_out_by_name() {
+        let mut entries = [entry("n", "f", "10.0.0.1", &[]), entry("n", "s", "10.0.0.2", &[])];
+        entries[0]["Service"]["Meta"] = json!({ "weir_forward": "IPIP" });
+        entries[1]["Service"]["Meta"] = json!({ "weir_server_id": "coffee" });
+        let endpoints = parse(&entries);
+        assert_eq!(endpoints.endpoints, []);
+        let expected = format!(
+            "instance \"f\" is left out: found weir_forward \"IPIP\" in its metadata, expected nat, snat, l2, ipip or gue; \
+             instance \"s\" is left out: found weir_server_id \"coffee\" in its metadata, expected {SERVER_ID}"
+        );
+        assert_eq!(endpoints.problem, Some(expected));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use anyhow::bail;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::{Endpoint, Publisher, Snapshot, Source, Wanted};
+use super::{Endpoint, Publisher, Snapshot, Source, Wanted, are_same};
 use crate::config::ConsulRegistry;
 use client::Client;
 use health::Endpoints;
@@ -106,7 +106,8 @@ async fn publish(
     news: &(Option<Snapshot>, Option<String>),
 ) -> bool {
     let mended = last.1.is_some() && news.1.is_none();
-    if let (Some(snapshot), true) = (&news.0, last.0 != news.0 || mended)
+    let same = last.0.as_ref().zip(news.0.as_ref()).is_some_and(|(last, new)| are_same(last, new));
+    if let (Some(snapshot), true) = (&news.0, !same || mended)
         && !publisher.snapshot(snapshot.clone()).await
     {
         return false;
@@ -126,7 +127,7 @@ struct Service {
     key: String,
     heard: bool,
     /// The last good answer.
-    endpoints: Option<Vec<Endpoint>>,
+    endpoints: Option<Arc<[Endpoint]>>,
     problem: Option<String>,
 }
 
@@ -141,7 +142,7 @@ impl Services {
         service.heard = true;
         match said {
             Ok(Endpoints { endpoints, problem }) => {
-                service.endpoints = Some(endpoints);
+                service.endpoints = Some(endpoints.into());
                 service.problem = problem;
             }
             Err(problem) => service.problem = Some(problem),

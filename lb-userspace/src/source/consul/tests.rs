@@ -31,7 +31,7 @@ async fn changes_are_followed_and_an_index_that_goes_backwards_starts_again() {
 async fn an_index_of_zero_does_not_make_a_busy_loop() {
     let body = "[]".to_owned();
     let mut fixture = Fixture::new(&[("web", Behaviour::Says { status: 200, index: Some("0"), body })]).await;
-    assert_eq!(fixture.next().await, Report::Snapshot(Snapshot::from([("web".to_owned(), Vec::new())])));
+    assert_eq!(fixture.next().await, Report::Snapshot(Snapshot::from([("web".to_owned(), Vec::new().into())])));
     // This agent never blocks: the pause between answers without news is what keeps the number small.
     let begun = tokio::time::Instant::now();
     fixture.until(|asked| asked.len() >= 10).await;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::{ConfigError, Document, FORWARDS, MAX_NAME_BYTES, Table, name};
 use crate::server_id::{SERVER_ID, ServerId};
@@ -15,7 +16,7 @@ pub(super) struct ServiceFile {
     /// The line that names it.
     pub(super) line: usize,
     /// Its backends, in the file's order.
-    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) endpoints: Arc<[Endpoint]>,
 }
 
 impl ServiceFile {
@@ -42,16 +43,16 @@ fn read(mut root: Table<'_, '_>) -> Option<ServiceFile> {
     }
     let mut seen = Seen::default();
     let tables = tables.into_iter().take(MAX_ENDPOINTS);
-    let endpoints = tables.filter_map(|table| read_backend(table, &mut seen)).collect();
+    let expected = format!("a name of 1 to {MAX_NAME_BYTES} bytes, unique in the service");
+    let endpoints = tables.filter_map(|table| read_backend(table, &expected, &mut seen)).collect();
     root.finish();
     let service = service?;
     Some(ServiceFile { service: service.value.to_owned(), line: service.line, endpoints })
 }
 
-fn read_backend(mut table: Table<'_, '_>, seen: &mut Seen) -> Option<Endpoint> {
-    let expected = format!("a name of 1 to {MAX_NAME_BYTES} bytes, unique in the service");
-    table.require("id", &expected);
-    let id = table.string("id", &expected, MAX_NAME_BYTES);
+fn read_backend(mut table: Table<'_, '_>, expected: &str, seen: &mut Seen) -> Option<Endpoint> {
+    table.require("id", expected);
+    let id = table.string("id", expected, MAX_NAME_BYTES);
     if let Some(found) = id {
         if let Some(first) = seen.ids.get(found.value) {
             let text = format!("found {:?}, which line {first} has too, expected every id once", found.value);
@@ -84,11 +85,11 @@ fn read_backend(mut table: Table<'_, '_>, seen: &mut Seen) -> Option<Endpoint> {
     // Before anything that is missing ends this: a misspelt key is what is missing elsewhere.
     table.finish();
     Some(Endpoint {
-        id: id?.value.to_owned(),
+        id: id?.value.into(),
         address: address?.value,
         port: port?,
         weight: weight.and_then(|found| u16::try_from(found.value).ok()).unwrap_or(DEFAULT_WEIGHT),
-        zone: zone.map(|found| found.value.to_owned()),
+        zone: zone.map(|found| found.value.into()),
         forward: forward.map(|found| found.value),
         server_id: server_id.map(|found| found.value),
     })
@@ -97,6 +98,7 @@ fn read_backend(mut table: Table<'_, '_>, seen: &mut Seen) -> Option<Endpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Forward;
 
     const EXAMPLE: &str = r#"service = "web"
 [[backend]]
@@ -120,13 +122,21 @@ zone = "b"
         let file = parse(EXAMPLE).expect("good");
         assert_eq!((file.service.as_str(), file.line), ("web", 1));
         let shown: Vec<_> =
-            file.endpoints.iter().map(|end| (end.id.as_str(), end.port, end.weight, end.zone.as_deref())).collect();
+            file.endpoints.iter().map(|end| (&*end.id, end.port, end.weight, end.zone.as_deref())).collect();
         assert_eq!(shown, [("web-1", 8080, 0, None), ("web-2", 8080, DEFAULT_WEIGHT, Some("b"))]);
     }
 
     #[test]
+    fn a_backend_says_how_packets_reach_it_and_which_quic_server_it_is() {
+        let said = EXAMPLE.replacen("weight = 0", "forward = \"gue\"\nserver_id = \"c0ffee\"", 1);
+        let file = parse(&said).expect("good");
+        let said: Vec<_> = file.endpoints.iter().map(|end| (end.forward, end.server_id)).collect();
+        assert_eq!(said, [(Some(Forward::Gue), ServerId::parse("c0ffee")), (None, None)]);
+    }
+
+    #[test]
     fn a_service_without_backends_is_present_and_empty() {
-        assert_eq!(parse("service = \"web\"").map(|file| file.endpoints), Ok(Vec::new()));
+        assert_eq!(parse("service = \"web\"").map(|file| file.endpoints), Ok(Arc::default()));
     }
 
     #[test]
@@ -178,6 +188,16 @@ zone = "b"
                 "id = \"web-1\"\n",
                 "",
                 "F:2: backend[1].id: found nothing, expected a name of 1 to 255 bytes, unique in the service",
+            ),
+            (
+                "weight = 0",
+                "forward = \"gre\"",
+                "F:6: backend.web-1.forward: found \"gre\", expected nat, snat, l2, ipip or gue",
+            ),
+            (
+                "weight = 0",
+                "server_id = \"coffee\"",
+                "F:6: backend.web-1.server_id: found \"coffee\", expected a server id of 1 to 15 bytes, each as two hexadecimal digits",
             ),
             ("service = \"web\"\n", "", "F:1: service: found nothing, expected the service's name, of 1 to 255 bytes"),
             (

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use super::{Publisher, Report, Source};
+use super::{Publisher, Report, Source, are_same};
 use crate::config::FileRegistry;
 use tree::{Changes, Tree};
 use watch::Watch;
@@ -113,7 +113,11 @@ async fn follow(path: PathBuf, publisher: Publisher) {
             let every = if reader.unwatched.is_some() { UNWATCHED_READ_EVERY } else { FULL_READ_EVERY };
             full_read_at = tokio::time::Instant::now() + every;
         }
-        if report.is_some() && report != last {
+        let is_new = match (&report, &last) {
+            (Some(Report::Snapshot(new)), Some(Report::Snapshot(last))) => !are_same(new, last),
+            (report, last) => report.is_some() && report != last,
+        };
+        if is_new {
             if !publish(&publisher, report.clone()).await {
                 return;
             }

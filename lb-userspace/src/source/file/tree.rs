@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::Metadata;
+use std::hash::{BuildHasher as _, RandomState};
+use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::document::ServiceFile;
 use crate::config::{ConfigError, read_text};
@@ -15,6 +18,9 @@ use crate::source::Snapshot;
 const MAX_FILES: usize = 10_000;
 /// How many bytes the files of a directory may have together.
 const MAX_BYTES: u64 = 256 << 20;
+/// From how many files on they are read by several threads, and how many those are at most.
+const MANY: usize = 64;
+const MAX_THREADS: usize = 4;
 /// How many problems are told at once.
 const MAX_TOLD: usize = 10;
 
@@ -23,6 +29,7 @@ const MAX_TOLD: usize = 10;
 pub(super) struct Tree {
     root: PathBuf,
     files: BTreeMap<PathBuf, CachedFile>,
+    digests: RandomState,
 }
 
 /// What a read should look at.
@@ -39,6 +46,8 @@ pub(super) struct Changes {
 #[derive(Debug, Clone)]
 struct CachedFile {
     stamp: Stamp,
+    /// Of its text, by this process's own key; a text that is the same is not read through again.
+    digest: u64,
     content: Result<ServiceFile, ConfigError>,
 }
 
@@ -65,7 +74,7 @@ impl Stamp {
 impl Tree {
     /// The file or directory at `root`, not yet read.
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, files: BTreeMap::new() }
+        Self { root, files: BTreeMap::new(), digests: RandomState::new() }
     }
 
     /// Reads what changed, and says what the whole holds now or everything that is wrong with it; `None` while that
@@ -73,17 +82,22 @@ impl Tree {
     pub(super) fn read(&mut self, changes: &Changes) -> Result<Option<Snapshot>, String> {
         let mut files = BTreeMap::new();
         let mut bytes = 0_u64;
-        for path in self.list(changes)? {
-            let known = self.files.remove(&path);
-            if let Some(file) = read_one(&path, known, changes) {
+        let paths = self.list(changes)?;
+        let root = self.root.display();
+        let too_much = || format!("{root}: found more than {MAX_BYTES} bytes, expected fewer: use several registries");
+        // Before any of it is in memory.
+        let sizes = paths.iter().filter_map(|path| Some(std::fs::metadata(path).ok()?.len()));
+        if sizes.sum::<u64>() > MAX_BYTES {
+            return Err(too_much());
+        }
+        let wanted: Vec<Wanted> = paths.into_iter().map(|path| (self.files.remove(&path), path)).collect();
+        for (path, file) in read_all(wanted, changes, &self.digests) {
+            if let Some(file) = file {
                 bytes = bytes.saturating_add(file.stamp.bytes);
                 files.insert(path, file);
             }
             if bytes > MAX_BYTES {
-                let root = self.root.display();
-                return Err(format!(
-                    "{root}: found more than {MAX_BYTES} bytes, expected fewer: use several registries"
-                ));
+                return Err(too_much());
             }
         }
         if files.is_empty() && !self.root.is_dir() {
@@ -166,8 +180,43 @@ fn is_registry_file(name: &OsStr) -> bool {
     name.ends_with(b".toml") && !name.starts_with(b".") && !name.starts_with(b"#")
 }
 
+/// What is known of a file, and its path.
+type Wanted = (Option<CachedFile>, PathBuf);
+
+/// Reads files, where there are many on several CPUs.
+fn read_all(wanted: Vec<Wanted>, changes: &Changes, digests: &RandomState) -> Vec<(PathBuf, Option<CachedFile>)> {
+    let read = |(known, path): Wanted| {
+        let file = read_one(&path, known, changes, digests);
+        (path, file)
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
+    let unknown = wanted.iter().filter(|(known, _)| known.is_none()).count();
+    if threads == 1 || unknown < MANY && !changes.all || wanted.len() < MANY {
+        return wanted.into_iter().map(read).collect();
+    }
+    let size = wanted.len().div_ceil(threads);
+    let mut wanted = wanted.into_iter();
+    let shares: Vec<Mutex<Vec<Wanted>>> =
+        (0..threads).map(|_| Mutex::new(wanted.by_ref().take(size).collect())).collect();
+    let work = |share: &Mutex<Vec<Wanted>>| -> Vec<_> {
+        let share = std::mem::take(&mut *share.lock().unwrap_or_else(PoisonError::into_inner));
+        share.into_iter().map(read).collect()
+    };
+    let work = &work;
+    std::thread::scope(|scope| {
+        let begin = |share| std::thread::Builder::new().spawn_scoped(scope, move || work(share)).ok();
+        let reading: Vec<_> = shares.iter().map(|share| (share, begin(share))).collect();
+        let done = reading.into_iter().flat_map(|(share, thread)| match thread {
+            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // There is no room for another thread: this one does it.
+            None => work(share),
+        });
+        done.collect()
+    })
+}
+
 /// The file at `path`, from what is `known` of it where that still holds; `None` if it is not a file (any more).
-fn read_one(path: &Path, known: Option<CachedFile>, changes: &Changes) -> Option<CachedFile> {
+fn read_one(path: &Path, known: Option<CachedFile>, changes: &Changes, digests: &RandomState) -> Option<CachedFile> {
     if changes.unsettled.contains(path) {
         return known;
     }
@@ -183,13 +232,17 @@ fn read_one(path: &Path, known: Option<CachedFile>, changes: &Changes) -> Option
         (Some(known), Some(stamp)) if known.stamp == stamp && !changes.all && !changes.written.contains(path) => {
             Some(known)
         }
-        (_, stamp) => {
+        (known, stamp) => {
             // The stamp was taken first: a write in between is seen as a change at the next read.
             let stamp = stamp.unwrap_or(Stamp { device: 0, inode: 0, bytes: 0, changed: (0, 0) });
-            let content = read_text(path, "a readable TOML file with a service and its backends")
-                .map_err(|problem| ConfigError { problems: vec![problem] })
-                .and_then(|text| ServiceFile::parse(&text, path));
-            Some(CachedFile { stamp, content })
+            let read = read_text(path, "a readable TOML file with a service and its backends");
+            let digest = digests.hash_one(read.as_deref().unwrap_or_default());
+            let content = match (read, known) {
+                (Ok(_), Some(CachedFile { digest: same, content: content @ Ok(_), .. })) if same == digest => content,
+                (Ok(text), _) => ServiceFile::parse(&text, path),
+                (Err(problem), _) => Err(ConfigError { problems: vec![problem] }),
+            };
+            Some(CachedFile { stamp, digest, content })
         }
     }
 }

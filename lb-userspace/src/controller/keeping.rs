@@ -1,0 +1,250 @@
+//! Keeping the data plane in step: what has to be looked at anew is merged and planned, and the rest is left alone.
+//!
+//! A service is at rest when its registry says what it said, the kernel's routes to its backends are what they were, and
+//! nothing of it is on its way: then the last plan for it found it in step, and another one would find the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Controller, error_limit, flow_limit};
+use crate::dataplane::{DataPlane, Op};
+use crate::desired::{Desired, DesiredService, Ground, Merging, Roster};
+use crate::memory;
+use crate::plan::{Preview, Step, of_steps, plan, plan_part};
+use crate::ramp::is_ramping;
+use crate::vip::Vip;
+
+/// For how many services steps are planned at once: their tables are in memory until they are written.
+const AT_ONCE: usize = 32;
+
+/// How many services the last change is told of, those that moved most.
+const TOLD: usize = 64;
+
+/// After changes of more services memory is put in order, which takes a while.
+const MANY: usize = 128;
+
+/// What a service was merged from when it was last found in step.
+#[derive(Debug, Clone)]
+pub(super) struct AtRest {
+    roster: Roster,
+    /// How many of its backends count against the most that there may be.
+    taken: usize,
+}
+
+/// What was merged anew.
+#[derive(Debug, Default)]
+struct Merged {
+    /// The services.
+    services: BTreeSet<Vip>,
+    /// Those of them that are at rest once they are in step.
+    at_rest: Vec<(Vip, AtRest)>,
+}
+
+impl<P: DataPlane> Controller<P> {
+    /// Brings the data plane in step, as far as it lets itself. Says how many steps it took.
+    ///
+    /// # Errors
+    /// When a plan cannot be made, or a write fails.
+    pub(super) fn keep_in_step(&mut self, now: Instant) -> anyhow::Result<usize> {
+        let merged = self.merge(now);
+        let kept = self.apply(&merged.services, now);
+        self.follow(&merged.services);
+        if kept.as_ref().is_ok_and(|steps| *steps > MANY) {
+            self.state.compact(&merged.services);
+            memory::give_back();
+        }
+        match kept {
+            Ok(steps) => {
+                self.whole = false;
+                self.at_rest.extend(merged.at_rest);
+                Ok(steps)
+            }
+            Err(error) => {
+                // Whatever came of it: the next plan looks at everything.
+                self.whole = true;
+                self.at_rest.clear();
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes in what the kernel says.
+    pub(super) fn stand(&mut self, ground: Ground) {
+        match self.ground.changed(&ground) {
+            Some(changed) if changed.is_empty() => {}
+            Some(changed) => {
+                let services = &self.desired.services;
+                let is_reached_alike =
+                    |service: &DesiredService| !service.backends.keys().any(|listens| changed.contains(&listens.ip()));
+                self.at_rest.retain(|vip, _| services.get(vip).is_some_and(is_reached_alike));
+            }
+            None => self.at_rest.clear(),
+        }
+        self.ground = ground;
+    }
+
+    /// Merges what is not at rest into what is desired.
+    fn merge(&mut self, now: Instant) -> Merged {
+        let mut merging = Merging::new(&self.config, &self.ground, &self.orders, &self.state);
+        let mut fresh = Desired::default();
+        let mut merged = Merged::default();
+        let mut listed: BTreeSet<Vip> = BTreeSet::new();
+        let mut said: Vec<(&str, Vec<String>)> = Vec::new();
+        for service in &self.config.services {
+            let Some(roster) = self.registries.rosters.get(&service.name) else { continue };
+            listed.insert(service.vip);
+            if let Some(known) = self.at_rest.get(&service.vip)
+                && known.roster.is(roster)
+                && merging.skip(known.taken)
+            {
+                continue;
+            }
+            let one = merging.service(service, roster);
+            let wanted = one.service;
+            if !one.short && !roster.remembered && !is_under_way(&wanted) {
+                merged.at_rest.push((service.vip, AtRest { roster: roster.clone(), taken: one.taken }));
+            }
+            said.push((&service.name, one.problems));
+            fresh.services.insert(service.vip, wanted);
+        }
+        for vip in self.state.services.keys().filter(|vip| !listed.contains(vip)) {
+            fresh.services.insert(*vip, merging.retired(vip));
+        }
+        let (size, ramps) = (self.capacity.table_size, &mut self.ramps);
+        ramps.hold_back(&mut fresh, &self.config, &self.state, size, now);
+        merged.at_rest.retain(|(vip, _)| !ramps.has(vip));
+
+        let before = std::mem::take(&mut self.problems);
+        for (service, problems) in &said {
+            for problem in problems {
+                if !before.get(*service).is_some_and(|known| known.contains(problem)) {
+                    tracing::warn!(service, problem);
+                }
+            }
+        }
+        let looked_at: BTreeSet<&str> = said.iter().map(|(service, _)| *service).collect();
+        let stay =
+            |service: &String| !looked_at.contains(service.as_str()) && self.registries.rosters.contains_key(service);
+        self.problems = before.into_iter().filter(|(service, _)| stay(service)).collect();
+        let said = said.into_iter().filter(|(_, problems)| !problems.is_empty());
+        self.problems.extend(said.map(|(service, problems)| (service.to_owned(), problems)));
+
+        let state = &self.state;
+        self.desired.services.retain(|vip, _| listed.contains(vip) || state.services.contains_key(vip));
+        for (vip, service) in fresh.services {
+            self.at_rest.remove(&vip);
+            self.state.rename_one(&vip, &service);
+            merged.services.insert(vip);
+            self.desired.services.insert(vip, service);
+        }
+        self.desired.around(&self.config, &self.ground, &self.state);
+        self.desired.flow_limit = Some(flow_limit(self.capacity.flows));
+        self.desired.error_limit = Some(error_limit());
+        merged
+    }
+
+    /// Plans for these services, some at a time, and carries it out.
+    fn apply(&mut self, services: &BTreeSet<Vip>, now: Instant) -> anyhow::Result<usize> {
+        let mut change = Preview::default();
+        let mut steps = 0;
+        if self.whole {
+            let planned = plan(&self.desired, &self.state, &|table| self.plane.slots(table))?;
+            steps += self.carry_out_and_tell(&planned, &mut change)?;
+        } else {
+            let services: Vec<Vip> = services.iter().copied().collect();
+            // Also without any there is what belongs to no single one.
+            let first = services.chunks(AT_ONCE).next().unwrap_or_default();
+            for some in std::iter::once(first).chain(services.chunks(AT_ONCE).skip(1)) {
+                let some: BTreeSet<Vip> = some.iter().copied().collect();
+                let slots = |table| self.plane.slots(table);
+                let planned = plan_part(&self.desired, &self.state, &some, &slots)?;
+                steps += self.carry_out_and_tell(&planned, &mut change)?;
+            }
+        }
+        if change.moves() {
+            self.last_change = Some((now, change));
+        }
+        Ok(steps)
+    }
+
+    /// Carries out steps, and adds to `change` what they do to tables.
+    fn carry_out_and_tell(&mut self, steps: &[Step], change: &mut Preview) -> anyhow::Result<usize> {
+        let publishes = steps.iter().any(|step| matches!(step.op, Op::Publish { .. }));
+        let told = publishes.then(|| {
+            let services: BTreeSet<Vip> = steps.iter().filter_map(Step::publishes).collect();
+            let before = self.state.of_services(&services);
+            of_steps(steps, &before, &services, &|table| self.plane.slots(table), &[])
+        });
+        let applied = self.carry_out(steps);
+        // However far it came: those slots move.
+        self.handover.begin(std::mem::take(&mut self.state.begun), self.plane.now_s());
+        applied?;
+        if let Some(told) = told.transpose()? {
+            change.add(told, TOLD);
+        }
+        Ok(steps.len())
+    }
+
+    /// Notes which addresses these services need.
+    fn follow(&mut self, services: &BTreeSet<Vip>) {
+        for vip in services {
+            let listed = self.config.services.iter().find(|service| service.vip == *vip);
+            let roster = listed.and_then(|service| self.registries.rosters.get(&service.name));
+            let listed = roster.iter().flat_map(|roster| roster.endpoints.iter().map(|endpoint| endpoint.address));
+            let held = self.state.services.get(vip);
+            let held = held.into_iter().flat_map(|held| held.backends.keys().map(std::net::SocketAddr::ip));
+            self.addresses.set(*vip, listed.chain(held));
+        }
+        let state = &self.state;
+        let services = &self.desired.services;
+        self.addresses.retain(|vip| services.contains_key(vip) || state.services.contains_key(vip));
+    }
+}
+
+/// Whether something of a service may change though nobody says anything new: connections end, shares grow.
+fn is_under_way(service: &DesiredService) -> bool {
+    let moves = |backend: &crate::desired::DesiredBackend| backend.lingers || is_ramping(backend.share);
+    service.retires
+        || !service.cut.is_empty()
+        || service.backends.values().any(moves)
+        || service.backends.values().all(|backend| backend.share == 0)
+}
+
+impl Ground {
+    /// The addresses that are reached in another way on other ground; `None` when that may be all of them.
+    fn changed(&self, other: &Self) -> Option<BTreeSet<std::net::IpAddr>> {
+        let (old, new) = (&self.hops, &other.hops);
+        if self.attached != other.attached || old.devices != new.devices {
+            return None;
+        }
+        let mut changed = BTreeSet::new();
+        if Arc::ptr_eq(old, new) {
+            return Some(changed);
+        }
+        unlike(&old.hops, &new.hops, &mut changed);
+        unlike(&old.via, &new.via, &mut changed);
+        unlike(&old.sources, &new.sources, &mut changed);
+        unlike(&old.frames, &new.frames, &mut changed);
+        changed.extend(old.routed.symmetric_difference(&new.routed));
+        Some(changed)
+    }
+}
+
+/// The keys that one map has and the other does not, or has another value for.
+fn unlike<K: Ord + Copy, V: PartialEq>(one: &BTreeMap<K, V>, other: &BTreeMap<K, V>, keys: &mut BTreeSet<K>) {
+    let (mut ones, mut others) = (one.iter().peekable(), other.iter().peekable());
+    loop {
+        let order = match (ones.peek(), others.peek()) {
+            (None, None) => return,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some((key, _)), Some((other, _))) => key.cmp(other),
+        };
+        let one = if order.is_le() { ones.next() } else { None };
+        let other = if order.is_ge() { others.next() } else { None };
+        if one != other {
+            keys.extend(one.or(other).map(|(key, _)| *key));
+        }
+    }
+}
