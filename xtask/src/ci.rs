@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
-use crate::{cargo, privileges, setup};
+use crate::{bench, cargo, privileges, setup};
 
 /// Every package that is built for the host. lb-ebpf is built for BPF, by lb-userspace's build script.
-const PACKAGES: [&str; 3] = ["--workspace", "--exclude", "lb-ebpf"];
+pub(crate) const PACKAGES: [&str; 3] = ["--workspace", "--exclude", "lb-ebpf"];
 
 /// `cargo xtask test`.
 pub(crate) fn test(filters: &[String]) -> Result<()> {
@@ -21,7 +21,9 @@ pub(crate) fn test(filters: &[String]) -> Result<()> {
 pub(crate) fn all() -> Result<()> {
     test(&[])?;
     run("clippy", &["--all-targets", "--", "-D", "warnings"])?;
-    cargo::run(&["fmt", "--all", "--check"])
+    cargo::run(&["fmt", "--all", "--check"])?;
+    // Last: it builds lb-userspace once more, with the bench's harness in the BPF object.
+    bench::gate()
 }
 
 fn run(verb: &str, arguments: &[&str]) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Weir's own tasks: `cargo xtask VERB`.
 
+mod bench;
 mod cargo;
 mod chaos;
 mod ci;
@@ -13,6 +14,7 @@ mod setup;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use weir_tests::bench::Arguments as Bench;
 use weir_tests::lab::{self, HttpServer, Kept, UdpEcho};
 
 /// Weir's own tasks.
@@ -37,12 +39,15 @@ enum Verb {
     Chaos(chaos::Options),
     /// Sends packets made up through the host's build of the packet path and the kernel's, and says where they differ
     Fuzz(fuzz::Options),
+    /// Measures how fast Weir is, beside others and in the same run; docs/performance.md says what the figures are
+    Bench(Bench),
     /// Runs every test, or those whose names contain one of the filters; needs root
     Test {
         /// Parts of the names of the tests to run
         filters: Vec<String>,
     },
-    /// What continuous integration runs: setup, test, clippy with warnings as errors, the formatter's check
+    /// What continuous integration runs: setup, test, clippy with warnings as errors, the formatter's check, the
+    /// bench's gate
     Ci,
     /// Takes away what killed tests and demonstrations, and `demo --keep`, left on this machine
     Clean,
@@ -60,6 +65,7 @@ fn main() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::Chaos(options) => chaos::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Test { filters } => ci::test(&filters),
         Verb::Ci => ci::all(),
         Verb::Clean => clean(),

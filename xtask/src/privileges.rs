@@ -1,10 +1,7 @@
 //! What the kernel lets this process do.
 
-use anyhow::{Context, Result, bail};
-
-/// What tests and demonstrations use, with its number in linux/capability.h.
-const NEEDED: [(&str, u32); 5] =
-    [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_SYS_ADMIN", 21), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+use anyhow::{Result, bail};
+use weir_tests::lab::missing_capabilities;
 
 /// Fails when this process may not make network namespaces and load BPF programs.
 pub(crate) fn require(verb: &str) -> Result<()> {
@@ -16,8 +13,7 @@ pub(crate) fn require(verb: &str) -> Result<()> {
             nix::unistd::geteuid()
         );
     }
-    let status = std::fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
-    let missing = missing(&status)?;
+    let missing = missing_capabilities()?;
     if !missing.is_empty() {
         bail!(
             "`cargo xtask {verb}` lacks {}, although it is root: a container took them away. Start the container with \
@@ -26,24 +22,4 @@ pub(crate) fn require(verb: &str) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn missing(status: &str) -> Result<Vec<&'static str>> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    let effective = effective.context("/proc/self/status has no line CapEff")?;
-    Ok(NEEDED.iter().filter(|(_, number)| effective & (1 << number) == 0).map(|(name, _)| *name).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::missing;
-
-    #[test]
-    fn a_missing_capability_is_named() {
-        assert_eq!(missing("Name:\tx\nCapEff:\t000001ffffffffff\n").unwrap(), [""; 0]);
-        assert_eq!(missing("CapEff:\t000001ffffffefff\n").unwrap(), ["CAP_NET_ADMIN"]);
-        assert_eq!(missing("CapEff:\t0000000000000000\n").unwrap().len(), 5);
-        assert!(missing("CapPrm:\t0\n").is_err());
-    }
 }

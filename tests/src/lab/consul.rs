@@ -25,9 +25,14 @@ const CALL: Duration = Duration::from_secs(10);
 
 /// Where `cargo xtask setup` unpacks Consul: below `$XDG_CACHE_HOME`, by default `~/.cache`.
 pub fn cache_dir() -> PathBuf {
+    cache_of("consul")
+}
+
+/// Where programs are that are unpacked for tests, each in a folder of its own.
+pub(super) fn cache_of(program: &str) -> PathBuf {
     let named = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")));
-    cache.unwrap_or_else(|| PathBuf::from("/var/cache")).join("weir/consul")
+    cache.unwrap_or_else(|| PathBuf::from("/var/cache")).join("weir").join(program)
 }
 
 /// The Consul to run: `$CONSUL_BINARY`, or the one that `cargo xtask setup` unpacked, or the one on the path.
