@@ -12,20 +12,17 @@ use crate::checksum::{Delta, Sum};
 use crate::forward::{Change, End, Link, rewrite_network, write_link};
 use crate::gcra::{self, Admission};
 use crate::headers::{Headers, Part};
-use crate::icmp::{FRAGMENTATION_NEEDED, kind};
-use crate::packet::Packet;
+use crate::icmp::{FRAGMENTATION_NEEDED, HEADER_LEN, kind};
+use crate::packet::{ANY_PATH_V4, ANY_PATH_V6, Packet};
 use crate::path::Path;
 use crate::refusal::{Refusal, Stop};
 use crate::tables::Tables;
 use crate::{Address, Verdict};
 
-/// Bytes of an ICMP header.
-const ICMP_LEN: usize = 8;
-
 /// How much of the packet an error quotes at most: so that it is no larger than what every path takes
 /// (RFC 1812 §4.3.2.3: 576 bytes; RFC 4443 §3: 1,280 bytes).
-const QUOTE_V4: usize = 576 - Ipv4Hdr::LEN - ICMP_LEN;
-const QUOTE_V6: usize = 1280 - Ipv6Hdr::LEN - ICMP_LEN;
+const QUOTE_V4: usize = ANY_PATH_V4 as usize - Ipv4Hdr::LEN - HEADER_LEN;
+const QUOTE_V6: usize = ANY_PATH_V6 as usize - Ipv6Hdr::LEN - HEADER_LEN;
 
 /// The time to live of what begins here.
 const TTL: u8 = 64;
@@ -156,7 +153,7 @@ fn tell<P: Packet + ?Sized, T: Path<P>>(packet: &mut P, tables: &T, headers: &He
         .add32(u32::from_ne_bytes([last[0], last[1], last[2], last[3]]));
     let (source, destination) = (headers.destination.address, headers.source.address);
     #[expect(clippy::cast_possible_truncation, reason = "at most 1,280")]
-    let message = (ICMP_LEN + quote) as u16;
+    let message = (HEADER_LEN + quote) as u16;
     if !headers.v4 {
         sum = sum
             .add_address(source)
@@ -167,9 +164,9 @@ fn tell<P: Packet + ?Sized, T: Path<P>>(packet: &mut P, tables: &T, headers: &He
     [header[2], header[3]] = sum.checksum().to_ne_bytes();
     let link = back(packet, headers)?;
     let ip = if headers.v4 { Ipv4Hdr::LEN } else { Ipv6Hdr::LEN };
-    packet.grow(ip + ICMP_LEN)?;
-    if packet.truncate(l3 + ip + ICMP_LEN + quote).is_none() {
-        packet.shrink(ip + ICMP_LEN)?;
+    packet.grow(ip + HEADER_LEN)?;
+    if packet.truncate(l3 + ip + HEADER_LEN + quote).is_none() {
+        packet.shrink(ip + HEADER_LEN)?;
         return None;
     }
     write_link(packet, &link, headers.v4)?;

@@ -30,13 +30,6 @@ impl Delta {
         Self(self.0 + !old as u64 + new as u64)
     }
 
-    /// Both changes.
-    #[inline(always)]
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 + other.0)
-    }
-
     /// The checksum field after the change: `HC' = ~(~HC + ~m + m')`, RFC 1624 equation 3. Takes and returns the
     /// field as it lies in memory.
     #[inline(always)]

@@ -3,15 +3,15 @@
 
 use core::mem::offset_of;
 
-use network_types::ip::{IpProto, Ipv4Hdr};
+use network_types::ip::Ipv4Hdr;
 
 use crate::abi::{AddressFlags, EndpointFlags, Forward, PathMtu, ServiceFlags, Slot};
 use crate::checksum::Delta;
 use crate::decide::{Scratch, service_at};
 use crate::forward::{Change, Course, End, Exit, Return, checksum_offset, live, replace, rewrite_network};
 use crate::headers::{Headers, Part};
-use crate::packet::Packet;
-use crate::parse::parse_quoted;
+use crate::packet::{ANY_PATH_V4, ANY_PATH_V6, Packet};
+use crate::parse::{UDP, parse_quoted};
 use crate::path::Path;
 use crate::reply::{self, endpoint_at};
 use crate::tables::{Direction, SnatCell, Tables};
@@ -19,7 +19,7 @@ use crate::verdict::Outcome;
 use crate::{Address, Refusal, handover, snat};
 
 /// Bytes of an ICMP header, behind which an error quotes.
-const HEADER_LEN: usize = 8;
+pub(crate) const HEADER_LEN: usize = 8;
 
 /// Bytes of the ports that every transport header begins with.
 const PORTS_LEN: usize = 4;
@@ -41,10 +41,6 @@ pub(crate) mod kind {
 
 /// The code of "destination unreachable" that says "fragmentation needed and DF set".
 pub(crate) const FRAGMENTATION_NEEDED: u8 = 4;
-
-/// What every path takes, in bytes: nobody is believed who says that one takes less (RFC 791, RFC 8200 §5).
-const LEAST_V4: u32 = 576;
-const LEAST_V6: u32 = 1280;
 
 /// Says what becomes of an ICMP message: whether it is an error that a backend is to get, or else a client.
 #[inline(always)]
@@ -383,7 +379,7 @@ fn learn<P: Packet + ?Sized, T: Tables>(packet: &P, tables: &T, headers: &Header
         let source = Address::from_v4(packet.read(quote + 12)?);
         let far_end = Address::from_v4(packet.read(quote + 16)?);
         // Routers of before RFC 1191 say 0, which is no less than what every path takes.
-        (source, far_end, protocol, quote + usize::from(first & 0x0f) * 4, mtu.max(LEAST_V4))
+        (source, far_end, protocol, quote + usize::from(first & 0x0f) * 4, mtu.max(ANY_PATH_V4))
     } else {
         if headers.icmp_type != kind::V6_TOO_BIG {
             return None;
@@ -392,9 +388,8 @@ fn learn<P: Packet + ?Sized, T: Tables>(packet: &P, tables: &T, headers: &Header
         let mtu = u32::from_be_bytes(packet.read(l4 + 4)?);
         let source = Address::from_v6(packet.read(quote + 8)?);
         let far_end = Address::from_v6(packet.read(quote + 24)?);
-        (source, far_end, protocol, quote + 40, mtu.max(LEAST_V6))
+        (source, far_end, protocol, quote + 40, mtu.max(ANY_PATH_V6))
     };
-    const UDP: u8 = IpProto::Udp as u8;
     let tunnel = match protocol {
         UDP => packet.read(ports + 2).map(u16::from_ne_bytes) == tables.settings().map(|settings| settings.gue_port),
         // IPv4 and IPv6 in whatever it is.

@@ -6,6 +6,10 @@ use crate::headers::Headers;
 /// host keeps to the same one.
 pub const MAX_OFFSET: usize = 2047;
 
+/// Every path takes packets of so many bytes (RFC 791, RFC 8200 §5): nobody is believed who says that one takes less.
+pub(crate) const ANY_PATH_V4: u32 = 576;
+pub(crate) const ANY_PATH_V6: u32 = 1280;
+
 /// A frame from its Ethernet header on.
 pub trait Packet {
     /// The `N` bytes at `offset`, or `None` when the frame ends before them, or its first buffer does.

@@ -14,6 +14,7 @@
 mod bench;
 mod cells;
 mod frame;
+mod object;
 mod steps;
 mod tables;
 mod trace;
@@ -63,15 +64,3 @@ pub fn weir_egress(ctx: TcContext) -> i32 {
     }
     TCX_NEXT
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    loop {}
-}
-
-/// Some helpers are for programs under the GPL alone; "Dual MIT/GPL" is what the kernel's list knows
-/// (include/linux/license.h).
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -19,24 +19,8 @@ fn ip(text: &str) -> Address {
 
 /// Books with one service, 3, that has one backend, 7.
 fn state() -> State {
-    let capacity = Capacity {
-        services: 8,
-        backends: 64,
-        table_size: 251,
-        tables: 18,
-        limits: 32,
-        sources: 16,
-        flows: 64,
-        replies: 16,
-        devices: 16,
-        addresses: 64,
-        snat_flows: 64,
-        snat_pools: 4,
-        snat_stride: 2,
-        fragments: 64,
-        quic_servers: 64,
-        paths: 64,
-    };
+    let capacity =
+        Capacity { services: 8, backends: 64, tables: 18, limits: 32, flows: 64, snat_flows: 64, ..Capacity::SMALL };
     let mut state = State::new(capacity);
     let listens: SocketAddr = "10.0.0.1:8080".parse().expect("good");
     let row = Backend {

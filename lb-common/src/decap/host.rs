@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Address;
+use crate::abi::Settings;
 use crate::checksum::Delta;
 use crate::host::HostFrame;
 use crate::packet::Packet;
@@ -34,7 +35,7 @@ impl Default for HostDecap {
         Self {
             senders: Vec::new(),
             ours: BTreeSet::new(),
-            gue_port: 6080,
+            gue_port: Settings::GUE_PORT,
             mtu: 1500,
             unwrapped: RefCell::default(),
             outcomes: RefCell::default(),

@@ -65,11 +65,5 @@ pub const fn sender_bits(v4: bool, prefix: u32) -> u32 {
     if v4 { 96 + prefix } else { prefix }
 }
 
-/// Bytes that a tunnel adds: the outer IP header without options (RFC 791, RFC 8200), and gue's UDP header (RFC 768).
-#[inline(always)]
-const fn overhead(outer_v4: bool, gue: bool) -> u32 {
-    (if outer_v4 { 20 } else { 40 }) + (if gue { 8 } else { 0 })
-}
-
 #[cfg(test)]
 mod tests;

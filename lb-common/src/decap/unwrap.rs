@@ -4,11 +4,13 @@ use core::mem::offset_of;
 
 use network_types::ip::Ipv4Hdr;
 
+use crate::abi::Forward;
 use crate::checksum::Delta;
+use crate::forward::tunnel::overhead;
 use crate::packet::Packet;
 
 use super::outer::Outer;
-use super::{DecapOutcome, DecapTables, ecn, inner, link, outer, overhead};
+use super::{DecapOutcome, DecapTables, ecn, inner, link, outer};
 
 /// Unwraps a frame, if it is a tunnel's that ends here. Any other is left as it is.
 ///
@@ -32,7 +34,8 @@ fn attempt<P: Packet + ?Sized, T: DecapTables>(packet: &mut P, tables: &T) -> Re
     if ecn != inner.class & ecn::MASK {
         mark(packet, l3, inner_v4, ecn).ok_or(DecapOutcome::Immovable)?;
     }
-    tables.note_unwrapped(&inner.destination, overhead(v4, gue));
+    let forward = if gue { Forward::GUE } else { Forward::IPIP };
+    tables.note_unwrapped(&inner.destination, overhead(forward, v4).into());
     Ok(if gue { DecapOutcome::Gue } else { DecapOutcome::Ipip })
 }
 

@@ -11,7 +11,8 @@ use crate::abi::{Backend, Delivery, DeviceFlags, Forward, PathMtu};
 use crate::checksum::{self, Sum};
 use crate::hash;
 use crate::headers::{Headers, Part};
-use crate::packet::Packet;
+use crate::packet::{ANY_PATH_V4, ANY_PATH_V6, Packet};
+use crate::parse::UDP;
 use crate::tables::Tables;
 use crate::verdict::Outcome;
 use crate::{Address, Refusal, Verdict};
@@ -24,10 +25,6 @@ const DONT_FRAGMENT: u16 = 0x4000;
 
 /// Source ports of UDP tunnels begin here (RFC 6335 §6): the lower fourteen bits are the flow's.
 const ENTROPY: u16 = 0xc000;
-
-/// Every path takes packets of so many bytes (RFC 791, RFC 8200 §5): for those nobody asks what was told of it.
-const ANY_PATH_V4: u32 = 576;
-const ANY_PATH_V6: u32 = 1280;
 
 /// How many bytes a tunnel puts in front of a packet.
 #[inline(always)]
@@ -107,13 +104,11 @@ struct Outer<'a> {
 }
 
 impl Outer<'_> {
-    const UDP: u8 = IpProto::Udp as u8;
-
     /// The protocol of what the outer IP header is followed by.
     #[inline(always)]
     const fn protocol<const GUE: bool>(&self) -> u8 {
         if GUE {
-            Self::UDP
+            UDP
         } else if self.headers.v4 {
             IpProto::Ipv4 as u8
         } else {
@@ -236,7 +231,7 @@ impl Outer<'_> {
             // The length is in the pseudo-header and in the UDP header.
             .add16(self.udp_length().to_be())
             .add16(self.udp_length().to_be())
-            .add16(u16::from(Self::UDP).to_be())
+            .add16(u16::from(UDP).to_be())
             .add16(self.source_port().to_be())
             .add16(self.gue_port);
         // The inner IP header, with its lower time to live. That of IPv4 has a checksum of its own, which makes its sum

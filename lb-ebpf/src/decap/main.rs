@@ -10,6 +10,8 @@
 #[path = "../frame.rs"]
 #[allow(dead_code, reason = "shared with the other object, which uses all of it")]
 mod frame;
+#[path = "../object.rs"]
+mod object;
 mod outgoing;
 mod tables;
 
@@ -39,14 +41,3 @@ pub fn weir_clamp(ctx: TcContext) -> i32 {
     clamp(&mut Outgoing::of(&ctx), &Maps);
     TCX_NEXT
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    loop {}
-}
-
-/// As the other object's.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

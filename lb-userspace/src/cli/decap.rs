@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use lb_common::abi::Settings;
 use tracing_subscriber::EnvFilter;
 
 use super::table::{Side, table};
@@ -26,7 +27,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     to: Vec<IpAddr>,
     /// The UDP port that gue comes to
-    #[arg(long, value_name = "PORT", default_value_t = 6080, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", default_value_t = Settings::GUE_PORT, value_parser = clap::value_parser!(u16).range(1..))]
     gue_port: u16,
     /// How to attach: in the driver, in the stack, or as the driver allows
     #[arg(long, value_enum, value_name = "MODE", default_value_t = Mode::Auto)]

@@ -15,24 +15,8 @@ use crate::handover::{Facts, Handover, Settled};
 use crate::server_id::ServerId;
 use crate::vip::Protocol;
 
-const CAPACITY: Capacity = Capacity {
-    services: 8,
-    backends: 64,
-    table_size: 251,
-    tables: 18,
-    limits: 32,
-    sources: 16,
-    flows: 64,
-    replies: 16,
-    devices: 16,
-    addresses: 64,
-    snat_flows: 64,
-    snat_pools: 4,
-    snat_stride: 2,
-    fragments: 64,
-    quic_servers: 64,
-    paths: 64,
-};
+const CAPACITY: Capacity =
+    Capacity { services: 8, backends: 64, tables: 18, limits: 32, flows: 64, snat_flows: 64, ..Capacity::SMALL };
 
 fn vip(last: u8) -> Vip {
     Vip { address: IpAddr::from([192, 0, 2, last]), port: 80, protocol: Protocol::Tcp }

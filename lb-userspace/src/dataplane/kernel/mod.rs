@@ -155,7 +155,7 @@ impl Kernel {
     fn empty_source_buckets(&mut self, limit: u32) -> Result<()> {
         let keys: Vec<SourceKey> =
             self.source_buckets.keys().filter_map(Result::ok).filter(|key| key.limit == limit).collect();
-        keys.iter().try_for_each(|key| gone(self.source_buckets.remove(key)))
+        keys.iter().try_for_each(|key| remove_known(&mut self.source_buckets, key).map(|_| ()))
     }
 
     /// Adds what a service carried to what those carried that are gone, in the row behind the last service's, which no
@@ -215,16 +215,6 @@ fn remove_known<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, key: &K) -> Re
     }
 }
 
-/// An insertion that found something has already happened.
-fn there(result: Result<(), aya::maps::MapError>) -> Result<()> {
-    match result {
-        Err(aya::maps::MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Ok(())
-        }
-        other => Ok(other?),
-    }
-}
-
 /// Sets a per-CPU element to zero on every CPU.
 fn zero<T: Pod + Default>(map: &mut PerCpuArray<impl BorrowMut<MapData>, T>, id: u32, cpus: usize) -> Result<()> {
     let zeroes = PerCpuValues::try_from(vec![T::default(); cpus]).context("one value for each CPU")?;
@@ -238,17 +228,6 @@ fn sum<T: Pod + Default + AddAssign>(map: &PerCpuArray<MapData, T>, id: u32) -> 
         total += *value;
     }
     Ok(total)
-}
-
-/// A removal that found nothing has already happened.
-fn gone(result: Result<(), aya::maps::MapError>) -> Result<()> {
-    match result {
-        Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-        Err(aya::maps::MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(())
-        }
-        other => Ok(other?),
-    }
 }
 
 impl DataPlane for Kernel {
@@ -298,7 +277,9 @@ impl DataPlane for Kernel {
                 }
             }
             Op::PutOrder { key, order } => self.orders.insert(key, order, 0)?,
-            Op::RemoveOrder { key } => gone(self.orders.remove(key))?,
+            Op::RemoveOrder { key } => {
+                remove_known(&mut self.orders, key)?;
+            }
             Op::PutService { id, head } => {
                 if !Unused::take(&mut self.unused.services, *id) {
                     zero(&mut self.service_traffic, *id, self.cpus)?;
@@ -343,12 +324,16 @@ impl DataPlane for Kernel {
                 }
             }
             Op::PutDevice { ifindex, device } => self.devices.insert(ifindex, device, 0)?,
-            Op::RemoveDevice { ifindex } => gone(self.devices.remove(ifindex))?,
+            Op::RemoveDevice { ifindex } => {
+                remove_known(&mut self.devices, ifindex)?;
+            }
             Op::SetQuicIds { service, quic: QuicIds(word) } => {
                 self.services.store_u32(*service, offset_of!(Service, quic), *word)?;
             }
             Op::PutQuicServer { key, backend } => self.quic_servers.insert(key, backend, 0)?,
-            Op::RemoveQuicServer { key } => gone(self.quic_servers.remove(key))?,
+            Op::RemoveQuicServer { key } => {
+                remove_known(&mut self.quic_servers, key)?;
+            }
             Op::PutAddress { address, flags } => {
                 self.index.need(address)?;
                 if !insert_new(&mut self.addresses, address, flags)? {
@@ -362,8 +347,12 @@ impl DataPlane for Kernel {
                 }
             }
             Op::PutSettings { settings } => self.settings.set(0, **settings, 0)?,
-            Op::PutPath { address } => there(self.paths.insert(address, PathMtu::default(), BPF_NOEXIST))?,
-            Op::RemovePath { address } => gone(self.paths.remove(address))?,
+            Op::PutPath { address } => {
+                insert_new(&mut self.paths, address, &PathMtu::default())?;
+            }
+            Op::RemovePath { address } => {
+                remove_known(&mut self.paths, address)?;
+            }
         }
         Ok(())
     }
@@ -409,7 +398,7 @@ impl DataPlane for Kernel {
         let mut forgotten = 0;
         for (key, flow) in flows {
             if self.flows.get(key, 0).is_ok_and(|now| now == *flow) {
-                gone(self.flows.remove(key))?;
+                remove_known(&mut self.flows, key)?;
                 forgotten += 1;
             }
         }
@@ -435,11 +424,11 @@ impl DataPlane for Kernel {
                 if !self.snats.get(key, 0).is_ok_and(|now| now == *read) {
                     continue;
                 }
-                gone(self.snats.remove(key))?;
+                remove_known(&mut self.snats, key)?;
                 flows += 1;
             }
             if let Some(key) = reply {
-                gone(self.snat_replies.remove(key))?;
+                remove_known(&mut self.snat_replies, key)?;
             }
             for (word, bits) in port.and_then(|port| port.bits(self.stride)).into_iter().flatten() {
                 self.ports.clear_bits(word, bits)?;
@@ -454,7 +443,7 @@ impl DataPlane for Kernel {
 
     fn take_census(&mut self) -> Result<Vec<FlowKey>> {
         let flows: Vec<FlowKey> = self.census.keys().filter_map(Result::ok).collect();
-        flows.iter().try_for_each(|key| gone(self.census.remove(key)))?;
+        flows.iter().try_for_each(|key| remove_known(&mut self.census, key).map(|_| ()))?;
         Ok(flows)
     }
 

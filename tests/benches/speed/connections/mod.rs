@@ -96,7 +96,7 @@ pub(crate) fn run(context: &Context, report: &mut Report) -> Result<()> {
     let mut measured: Vec<(Kind, Vec<Figures>)> = kinds.iter().map(|kind| (*kind, vec![])).collect();
     for _ in 0..rounds {
         for (kind, figures) in &mut measured {
-            figures.push(measure_anyhow(&stage, *kind, lengths, rates)?);
+            figures.push(measure_with_retries(&stage, *kind, lengths, rates)?);
         }
     }
     tables::fill(report, &measured, rates);
@@ -107,7 +107,7 @@ pub(crate) fn run(context: &Context, report: &mut Report) -> Result<()> {
 const TRIES: usize = 3;
 
 /// All figures of one balancer that has served before: a machine that stood still for a while does not end the run.
-fn measure_anyhow(stage: &Stage, kind: Kind, lengths: Lengths, rates: Rates) -> Result<Figures> {
+fn measure_with_retries(stage: &Stage, kind: Kind, lengths: Lengths, rates: Rates) -> Result<Figures> {
     for _ in 1..TRIES {
         match measure(stage, kind, lengths, rates) {
             Ok(figures) => return Ok(figures),
