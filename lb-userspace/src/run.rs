@@ -86,7 +86,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     // The last thing that can fail, and the first that a packet can see.
     let mut attachments = takeover.commit(interfaces, &first.devices, Instant::now())?;
     let mut hops = first;
-    controller.stand_on(Ground { hops: Arc::clone(&hops), attached: attachments.attached() }, Instant::now());
+    controller.stand_on(ground(&hops, &attachments), Instant::now());
 
     let (stop, stopped) = oneshot::channel::<()>();
     let (mut requests, serving) = socket.serve(async { drop(stopped.await) });
@@ -120,7 +120,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
                 Ok(()) => {
                     hops = Arc::clone(&changes.borrow_and_update());
                     attachments.follow(&hops.devices, Instant::now());
-                    controller.stand_on(Ground { hops: Arc::clone(&hops), attached: attachments.attached() }, Instant::now());
+                    controller.stand_on(ground(&hops, &attachments), Instant::now());
                 }
                 Err(_) => Broken::note(&mut broken.hops, "the thread that follows the kernel's routes has ended".to_owned()),
             },
@@ -134,7 +134,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
             }
             () = sleep_until(attach), if attach.is_some() => {
                 attachments.follow(&hops.devices, Instant::now());
-                controller.stand_on(Ground { hops: Arc::clone(&hops), attached: attachments.attached() }, Instant::now());
+                controller.stand_on(ground(&hops, &attachments), Instant::now());
             }
             () = sleep_until(tick), if tick.is_some() => controller.tick(Instant::now()),
             () = tokio::time::sleep(READINESS), if !announced => {}
@@ -237,10 +237,14 @@ fn take_over(
     following.follow(config, controller.registries(), false)?;
     attachments.want(config.interfaces.clone());
     attachments.follow(&hops.devices, Instant::now());
-    let ground = Ground { hops: Arc::clone(hops), attached: attachments.attached() };
-    controller.reconfigure(config.clone(), &reload.answers, ground, Instant::now())?;
+    controller.reconfigure(config.clone(), &reload.answers, ground(hops, attachments), Instant::now())?;
     tracing::info!(path = %config.path.display(), "the configuration was taken over");
     Ok(())
+}
+
+/// What the packet path runs on.
+fn ground(hops: &Arc<NextHops>, attachments: &Attachments) -> Ground {
+    Ground { hops: Arc::clone(hops), attached: attachments.attached(), with_peers: attachments.with_peers() }
 }
 
 /// Answers a request; a request to detach is answered by whoever ends.

@@ -16,6 +16,8 @@ pub struct Interface {
     pub name: String,
     /// How to attach.
     pub mode: Mode,
+    /// Whether the other end of a veth has an XDP program, as long as this one does: see [`Ground`](crate::desired::Ground).
+    pub peer_has_xdp: bool,
     /// The line of the file that names it, for messages.
     pub line: usize,
 }
@@ -71,9 +73,10 @@ fn read_one(mut table: Table<'_, '_>, lines: &mut BTreeMap<String, usize>) -> Op
         table.rename(format!("interface.{}", name(found.value)));
     }
     let mode = table.choice("mode", &MODES).map_or(Mode::Auto, |found| found.value);
+    let peer_has_xdp = table.boolean("peer_has_xdp").is_some_and(|found| found.value);
     table.finish();
     let found = found?;
-    Some(Interface { name: found.value.to_owned(), mode, line: found.line })
+    Some(Interface { name: found.value.to_owned(), mode, peer_has_xdp, line: found.line })
 }
 
 fn invalid(character: char) -> bool {

@@ -52,7 +52,7 @@ fn refusal(text: &str) -> String {
 fn the_example_is_understood() {
     let config = parse(EXAMPLE).expect("the example is good");
     assert_eq!(config.weir, Weir::default());
-    assert_eq!(config.interfaces, [Interface { name: "eth0".into(), mode: Mode::Auto, line: 7 }]);
+    assert_eq!(config.interfaces, [Interface { name: "eth0".into(), mode: Mode::Auto, peer_has_xdp: false, line: 7 }]);
     let local = Registry::File(FileRegistry { path: "/etc/weir/services.d".into() });
     assert_eq!(config.registries.get("local"), Some(&local));
     let Some(Registry::Consul(dc1)) = config.registries.get("dc1") else { panic!("{:?}", config.registries) };

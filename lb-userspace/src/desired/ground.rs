@@ -61,6 +61,9 @@ pub struct Ground {
     pub hops: Arc<NextHops>,
     /// The devices that Weir is attached to, by index.
     pub attached: BTreeMap<u32, Attached>,
+    /// The veth devices at whose other ends there are XDP programs, too. Nobody in this network namespace can see that, nor
+    /// would be told when it is not so any more: it is the configuration's to say.
+    pub with_peers: BTreeSet<u32>,
 }
 
 impl Ground {
@@ -86,7 +89,11 @@ impl Ground {
         let sendable = self.all_skb() || matches!(self.hops.hops.get(&address), Some(Hop::Device { .. }));
         match self.hops.frames.get(&address) {
             Some(frame) if sendable => {
-                let redirect = self.hops.devices.get(&frame.ifindex).is_some_and(wants_redirect);
+                let redirect = self
+                    .hops
+                    .devices
+                    .get(&frame.ifindex)
+                    .is_some_and(|device| self.wants_redirect(frame.ifindex, device));
                 Some(Way::device(frame, if redirect { Delivery::REDIRECT } else { Delivery::DEVICE }))
             }
             Some(_) | None => None,
@@ -129,13 +136,21 @@ impl Ground {
     fn device(&self, ifindex: u32, device: &Device) -> abi::Device {
         let set = |is: bool, flag: u32| if is { flag } else { 0 };
         let below = self.hops.devices.get(&device.link).unwrap_or(device);
+        let redirects = self.wants_redirect(device.link, below);
         let attached = self.attached.get(&ifindex);
         let flags = set(device.can_transmit || self.all_skb() && device.ethernet.is_some(), DeviceFlags::TRANSMIT)
-            | set(wants_redirect(below), DeviceFlags::REDIRECT)
+            | set(redirects, DeviceFlags::REDIRECT)
             | set(device.can_scatter, DeviceFlags::SCATTER)
             | set(self.is_seen(ifindex), DeviceFlags::ATTACHED)
             | set(attached == Some(&Attached::Skb), DeviceFlags::GENERIC);
         abi::Device { flags, link: device.link, tags: device.tags }
+    }
+
+    /// Whether frames have to be redirected into a device also when they came in by it. A veth device sends frames back by
+    /// `XDP_TX` only when its peer has an XDP program (drivers/net/veth.c, veth_xdp_flush); a redirect wants less, and its
+    /// `can_transmit` tells.
+    fn wants_redirect(&self, ifindex: u32, device: &Device) -> bool {
+        device.kind.as_deref() == Some("veth") && !self.with_peers.contains(&ifindex)
     }
 
     /// Whether what comes in by a device has been seen: a program is on it, or on what a VLAN device stands on.
@@ -162,11 +177,4 @@ pub(super) fn show_tags(tags: Tags) -> String {
         })
         .collect();
     if ids.is_empty() { String::new() } else { format!(" vlan {}", ids.join(".")) }
-}
-
-/// Whether frames have to be redirected into a device also when they came in by it. A veth device sends frames back by
-/// `XDP_TX` only when its peer has an XDP program (drivers/net/veth.c, veth_xdp_flush); a redirect wants less, and its
-/// `can_transmit` tells.
-fn wants_redirect(device: &Device) -> bool {
-    device.kind.as_deref() == Some("veth")
 }

@@ -163,7 +163,8 @@ fn programs_and_maps_are_replaced_without_the_loss_of_a_packet() {
         tags: lb_common::abi::Tags::NONE,
     };
     let devices = [FRONT, BACK].map(|name| (host.index(name).unwrap(), device(name)));
-    let interfaces = [FRONT, BACK].map(|name| Interface { name: name.to_owned(), mode: Mode::Auto, line: 1 });
+    let interfaces =
+        [FRONT, BACK].map(|name| Interface { name: name.to_owned(), mode: Mode::Auto, peer_has_xdp: false, line: 1 });
     stand.weir.kill().unwrap();
     let stream = Stream::of(&stand.lab);
     stream.loses_nothing(STREAM / 3, "calm");

@@ -127,6 +127,12 @@ impl Attachments {
         self.live.values().map(|(ifindex, attachment)| (*ifindex, attachment.attached)).collect()
     }
 
+    /// The devices whose peers have XDP programs, as the configuration says.
+    pub fn with_peers(&self) -> BTreeSet<u32> {
+        let named = self.interfaces.iter().filter(|interface| interface.peer_has_xdp);
+        named.filter_map(|interface| self.live.get(&interface.name)).map(|(ifindex, _)| *ifindex).collect()
+    }
+
     /// The ids of the links.
     #[cfg(test)]
     pub(super) fn links(&self) -> std::collections::BTreeSet<u32> {

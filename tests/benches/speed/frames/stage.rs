@@ -74,7 +74,7 @@ impl Stage {
 
         let registry = FileRegistry::new(&lab)?;
         let mut config = format!(
-            "[weir]\nsocket = {:?}\nstate = {:?}\n\n[[interface]]\nname = {FRONT:?}\nmode = \"native\"\n\n\
+            "[weir]\nsocket = {:?}\nstate = {:?}\n\n[[interface]]\nname = {FRONT:?}\nmode = \"native\"\npeer_has_xdp = true\n\n\
              [registry.local]\ntype = \"file\"\npath = \"services.d\"\n",
             lab.socket(),
             lab.state()

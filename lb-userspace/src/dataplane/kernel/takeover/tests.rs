@@ -42,7 +42,7 @@ struct Host {
 impl Host {
     fn new() -> Self {
         let lab = Lab::builder().clients(1).backends(1).build().unwrap();
-        let interface = |name: &str, mode| Interface { name: name.to_owned(), mode, line: 1 };
+        let interface = |name: &str, mode| Interface { name: name.to_owned(), mode, peer_has_xdp: false, line: 1 };
         let device = |name: &str| Device {
             link: 0,
             tags: lb_common::abi::Tags::NONE,
@@ -309,7 +309,7 @@ fn a_start_that_fails_leaves_the_old_programs_as_they_were() {
     let host = Host::new();
     let (_, links) = host.start(SMALL, true);
     let mut interfaces = host.interfaces.clone();
-    interfaces.push(Interface { name: "other".to_owned(), mode: Mode::Native, line: 1 });
+    interfaces.push(Interface { name: "other".to_owned(), mode: Mode::Native, peer_has_xdp: false, line: 1 });
     host.lab.weir.ip("link add other type veth peer name other-peer").unwrap();
     // Somebody else's, who holds it.
     let mut stranger = Object::load(SMALL, false).unwrap();
