@@ -47,6 +47,16 @@ impl Address {
         self.words
     }
 
+    /// Its two halves as they lie in memory.
+    #[inline(always)]
+    pub const fn halves(&self) -> [u64; 2] {
+        let [a, b, c, d] = self.words;
+        if cfg!(target_endian = "big") {
+            return [(a as u64) << 32 | b as u64, (c as u64) << 32 | d as u64];
+        }
+        [(b as u64) << 32 | a as u64, (d as u64) << 32 | c as u64]
+    }
+
     /// The IPv4 address as bytes on the wire; meaningful when [`Self::is_v4`].
     #[inline(always)]
     pub const fn v4(&self) -> [u8; 4] {

@@ -59,7 +59,7 @@ pub const fn after_ttl(checksum: u16) -> u16 {
     let sum = checksum as u32 + 0x0100_u16.to_be() as u32;
     // All ones and nothing are the same: like RFC 1624 it gives nothing.
     #[expect(clippy::cast_possible_truncation, reason = "the carry has been added")]
-    let folded = (sum + (sum >= 0xffff) as u32) as u16;
+    let folded = (sum + ((sum + 1) >> 16)) as u16;
     folded
 }
 

@@ -1,16 +1,15 @@
 //! A packet's way: `parse → find service → limits → choose backend → forward`.
 
-use crate::abi::{AddressFlags, Backend, Datagram, FragmentFate, Snat, VipKey};
+use crate::abi::{AddressFlags, Backend, Datagram, FragmentFate, Snat};
 use crate::forward::{Course, Exit, Return, to_client};
 use crate::headers::{Headers, Part};
 use crate::icmp::Quote;
-use crate::packet::Packet;
+use crate::packet::{Fronted, Packet};
 use crate::path::Path;
 use crate::refusal::Action;
 use crate::request::request;
-use crate::tables::Tables;
 use crate::verdict::Outcome;
-use crate::{Refusal, Verdict, fast, fragment, icmp, reply};
+use crate::{Refusal, Verdict, fast, fragment, icmp};
 
 /// Where the packet path keeps what it read of a packet. Its caller has it: a program's stack is small.
 #[repr(C)]
@@ -41,13 +40,13 @@ pub struct Scratch {
 /// A refused frame is as it came. Every frame is counted once: as traffic of a service, or as a refusal. What the verdict
 /// asks for is the caller's to do.
 #[inline(always)]
-pub fn decide<P: Packet + ?Sized, T: Path<P>>(
+pub fn decide<P: Fronted + ?Sized, T: Path<P>>(
     packet: &mut P,
     tables: &T,
     scratch: &mut Scratch,
     ingress_ifindex: u32,
 ) -> Verdict {
-    match fast::forward(packet, tables) {
+    match fast::forward(packet, tables, |verdict| verdict) {
         Some(verdict) => verdict,
         None => closely(packet, tables, scratch, ingress_ifindex),
     }
@@ -102,14 +101,14 @@ fn dispatch<P: Packet + ?Sized, T: Path<P>>(
     if headers.icmp() {
         return icmp::forward(packet, tables, scratch, ingress_ifindex);
     }
-    let known = match service_at(tables, &headers.destination) {
+    let known = match tables.service_at(&headers.destination) {
         Ok(id) => return request(packet, tables, scratch, id, ingress_ifindex),
         Err(known) => known,
     };
     if known & AddressFlags::VIP != 0 {
         return Err(for_closed_port(tables, headers, datagram, known).into());
     }
-    match reply::endpoint_at(tables, &headers.source) {
+    match tables.endpoint_at(&headers.source) {
         Some(endpoint) => {
             tables.reply(packet, headers, &endpoint, back)?;
             back.ingress_ifindex = ingress_ifindex;
@@ -133,32 +132,13 @@ fn dispatch<P: Packet + ?Sized, T: Path<P>>(
 /// What a packet is that is neither for a VIP nor from a backend.
 #[inline(always)]
 fn direct<P: Packet + ?Sized, T: Path<P>>(tables: &T, headers: &Headers) -> Refusal {
-    match reply::endpoint_at(tables, &headers.destination) {
+    match tables.endpoint_at(&headers.destination) {
         None => Refusal::NoService,
         Some(endpoint) => {
             tables.note_direct(headers, &endpoint);
             Refusal::Direct
         }
     }
-}
-
-/// The service at an address and port, or what is known of the address.
-#[inline(always)]
-pub(crate) fn service_at<T: Tables>(tables: &T, at: &VipKey) -> Result<u32, u32> {
-    // A client's address is in no map, and a look at one word says so.
-    if !tables.is_known(&at.address) {
-        return Err(0);
-    }
-    if let Some(id) = tables.vip(at) {
-        return Ok(id);
-    }
-    let known = tables.address(&at.address);
-    if known & AddressFlags::ANY_PORT != 0
-        && let Some(id) = tables.vip(&VipKey { port: 0, ..*at })
-    {
-        return Ok(id);
-    }
-    Err(known)
 }
 
 /// What becomes of a packet for a VIP's port at which no service is.

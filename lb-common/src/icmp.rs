@@ -7,13 +7,13 @@ use network_types::ip::Ipv4Hdr;
 
 use crate::abi::{AddressFlags, EndpointFlags, Forward, PathMtu, ServiceFlags, Slot};
 use crate::checksum::Delta;
-use crate::decide::{Scratch, service_at};
+use crate::decide::Scratch;
 use crate::forward::{Change, Course, End, Exit, Return, checksum_offset, live, replace, rewrite_network};
 use crate::headers::{Headers, Part};
 use crate::packet::{ANY_PATH_V4, ANY_PATH_V6, Packet};
 use crate::parse::{UDP, parse_quoted};
 use crate::path::Path;
-use crate::reply::{self, endpoint_at};
+use crate::reply;
 use crate::tables::{Direction, SnatCell, Tables};
 use crate::verdict::Outcome;
 use crate::{Address, Refusal, handover, snat};
@@ -153,13 +153,11 @@ pub fn forward<P: Packet + ?Sized, T: Path<P>>(
         tables.way_back(packet, headers, back, exit)?;
         // What the backend says comes from the VIP; what a router says, from the router.
         let spoke = headers.source.address == quoted.destination.address;
-        *quote = Quote {
-            source: back.client,
-            destination: back.vip,
-            outer_source: if spoke { back.vip.address } else { headers.source.address },
-            outer_destination: back.client.address,
-            lower_ttl: !exit.stack,
-        };
+        // Field by field: as a whole it would be made on the stack first, which is scarce in the kernel.
+        (quote.source, quote.destination) = (back.client, back.vip);
+        quote.outer_source = if spoke { back.vip.address } else { headers.source.address };
+        quote.outer_destination = back.client.address;
+        quote.lower_ttl = !exit.stack;
         let verdict = translated(packet, tables, headers, quoted, quote, exit)?;
         tables.count_traffic(back.service, back.backend, Direction::Reply, headers.length);
         return Ok(verdict);
@@ -184,13 +182,9 @@ pub fn forward<P: Packet + ?Sized, T: Path<P>>(
             live(headers)?;
             tables.way_there(packet, headers, course, row, exit)?;
             let port = if row.port == 0 { quoted.source.port } else { row.port };
-            *quote = Quote {
-                source: End::new(row.address, port),
-                destination: course.source,
-                outer_source: headers.source.address,
-                outer_destination: row.address,
-                lower_ttl: !exit.stack,
-            };
+            (quote.source, quote.destination) = (End::new(row.address, port), course.source);
+            (quote.outer_source, quote.outer_destination) = (headers.source.address, row.address);
+            quote.lower_ttl = !exit.stack;
             translated(packet, tables, headers, quoted, quote, exit)?
         }
     };
@@ -216,7 +210,7 @@ fn translated<P: Packet + ?Sized, T: Path<P>>(
 /// the client itself. The course's source is where the backend sees the client.
 #[inline(always)]
 pub fn backend<T: Tables>(tables: &T, headers: &Headers, quoted: &Headers, course: &mut Course) -> Result<(), Refusal> {
-    let Ok(id) = service_at(tables, &quoted.source) else { return Err(Refusal::NoService) };
+    let Ok(id) = tables.service_at(&quoted.source) else { return Err(Refusal::NoService) };
     let service = tables.service(id).ok_or(Refusal::NoBackend)?;
     sound(headers)?;
     let client = quoted.destination;
@@ -239,7 +233,7 @@ pub fn backend<T: Tables>(tables: &T, headers: &Headers, quoted: &Headers, cours
 /// the backend itself.
 #[inline(always)]
 pub fn client<T: Tables>(tables: &T, headers: &Headers, quoted: &Headers, back: &mut Return) -> Result<(), Refusal> {
-    let endpoint = endpoint_at(tables, &quoted.destination).ok_or(Refusal::OtherProtocol)?;
+    let endpoint = tables.endpoint_at(&quoted.destination).ok_or(Refusal::OtherProtocol)?;
     if endpoint.flags & EndpointFlags::SNAT != 0
         && snat::owner(tables, &quoted.source, &quoted.destination, back).is_some()
     {

@@ -7,7 +7,6 @@
 
 use crate::Address;
 use crate::abi::VipKey;
-use crate::hash::mix;
 
 /// Odd numbers with about as many ones as zeroes: the fractions of the golden ratio and of the square root of two.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -16,8 +15,7 @@ const ROOT: u64 = 0x6a09_e667_f3bc_c909;
 /// A VIP's place among two to the power of `bits`.
 #[inline(always)]
 pub const fn place(vip: &VipKey, bits: u32) -> u32 {
-    let end = (vip.port as u64) << 8 | vip.protocol as u64;
-    scale(address(vip.address) ^ end.wrapping_mul(ROOT), bits)
+    scale(address(vip.address) ^ (vip.end() as u64).wrapping_mul(ROOT), bits)
 }
 
 /// An address's bit among two to the power of `bits`, of which there are 64 at least: the number of a word, and of a bit in it.
@@ -52,15 +50,16 @@ const fn capped(number: u64, least: u32) -> u32 {
 /// All of an address in one word.
 #[inline(always)]
 const fn address(address: Address) -> u64 {
-    let [a, b, c, d] = address.words();
-    let low = (d as u64) << 32 | c as u64;
-    if address.is_v4() { low } else { low ^ mix((a as u64) << 32 | b as u64) }
+    let [network, host] = address.halves();
+    // What is multiplied spreads upwards: what addresses of one network differ in has to be at the lower end.
+    u64::from_be(host) ^ network.wrapping_mul(ROOT)
 }
 
 /// The upper bits of a product (Knuth, The Art of Computer Programming 3, section 6.4).
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "28 bits at most")]
 const fn scale(word: u64, bits: u32) -> u32 {
-    ((word ^ word >> 32).wrapping_mul(GOLDEN) >> 32 >> (32 - bits)) as u32
+    (word.wrapping_mul(GOLDEN) >> (64 - bits)) as u32
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod decap;
 pub mod decide;
 pub mod direct;
 pub mod fast;
+pub mod find;
 pub mod forward;
 pub mod fragment;
 pub mod gcra;

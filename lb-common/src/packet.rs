@@ -10,6 +10,40 @@ pub const MAX_OFFSET: usize = 2047;
 pub(crate) const ANY_PATH_V4: u32 = 576;
 pub(crate) const ANY_PATH_V6: u32 = 1280;
 
+/// The first bytes of a frame, which were compared with its end once: whatever is asked of them is there. Offsets are known
+/// when this is compiled, and one beyond those bytes does not compile.
+pub trait Front {
+    /// The `N` bytes at `AT`.
+    fn at<const AT: usize, const N: usize>(&self) -> [u8; N];
+}
+
+/// The same, to be written.
+pub trait FrontMut: Front {
+    /// Overwrites the `N` bytes at `AT`.
+    fn put<const AT: usize, const N: usize>(&mut self, bytes: [u8; N]);
+}
+
+impl<const LEN: usize> Front for &[u8; LEN] {
+    fn at<const AT: usize, const N: usize>(&self) -> [u8; N] {
+        const { assert!(AT + N <= LEN) };
+        core::array::from_fn(|at| self[AT + at])
+    }
+}
+
+impl<const LEN: usize> Front for &mut [u8; LEN] {
+    fn at<const AT: usize, const N: usize>(&self) -> [u8; N] {
+        const { assert!(AT + N <= LEN) };
+        core::array::from_fn(|at| self[AT + at])
+    }
+}
+
+impl<const LEN: usize> FrontMut for &mut [u8; LEN] {
+    fn put<const AT: usize, const N: usize>(&mut self, bytes: [u8; N]) {
+        const { assert!(AT + N <= LEN) };
+        self[AT..AT + N].copy_from_slice(&bytes);
+    }
+}
+
 /// A frame from its Ethernet header on.
 pub trait Packet {
     /// The `N` bytes at `offset`, or `None` when the frame ends before them, or its first buffer does.
@@ -60,6 +94,24 @@ pub trait Packet {
     }
 }
 
+/// A frame whose headers can be compared with its end at once.
+pub trait Fronted: Packet {
+    /// Its first `LEN` bytes.
+    type Front<'a, const LEN: usize>: Front + Copy
+    where
+        Self: 'a;
+    /// The same, to be written.
+    type FrontMut<'a, const LEN: usize>: FrontMut
+    where
+        Self: 'a;
+
+    /// The first `LEN` bytes, or `None` when the frame ends before them, or its first buffer does.
+    fn front<const LEN: usize>(&self) -> Option<Self::Front<'_, LEN>>;
+
+    /// The same, to be written.
+    fn front_mut<const LEN: usize>(&mut self) -> Option<Self::FrontMut<'_, LEN>>;
+}
+
 /// A frame that nobody wants to be longer or shorter.
 impl Packet for [u8] {
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
@@ -92,5 +144,18 @@ impl Packet for [u8] {
 
     fn truncate(&mut self, _: usize) -> Option<()> {
         None
+    }
+}
+
+impl Fronted for [u8] {
+    type Front<'a, const LEN: usize> = &'a [u8; LEN];
+    type FrontMut<'a, const LEN: usize> = &'a mut [u8; LEN];
+
+    fn front<const LEN: usize>(&self) -> Option<&[u8; LEN]> {
+        self.first_chunk()
+    }
+
+    fn front_mut<const LEN: usize>(&mut self) -> Option<&mut [u8; LEN]> {
+        self.first_chunk_mut()
     }
 }

@@ -6,15 +6,16 @@
 
 use crate::abi::{Backend, Datagram, Endpoint, FlowKey, Snat};
 use crate::checksum::Sum;
+use crate::fast::onwards;
 use crate::forward::{self, Course, Exit, Return, exit, tunnel};
-use crate::handover::Place;
 use crate::headers::Headers;
 use crate::icmp::Quote;
-use crate::packet::Packet;
+use crate::packet::{Fronted, Packet};
 use crate::refusal::{Refusal, Stop};
+use crate::request::Choice;
 use crate::tables::Tables;
 use crate::verdict::Outcome;
-use crate::{Verdict, answer, direct, fragment, handover, icmp, limits, parse, quic, reply, request, snat};
+use crate::{Verdict, answer, direct, fragment, icmp, limits, parse, quic, reply, request, snat};
 
 /// The steps; without being told otherwise, one calls the next.
 pub trait Path<P: Packet + ?Sized>: Tables + Sized {
@@ -22,6 +23,24 @@ pub trait Path<P: Packet + ?Sized>: Tables + Sized {
     #[inline(always)]
     fn read(&self, packet: &P, headers: &mut Headers) -> Result<(), Refusal> {
         parse::parse(packet, headers)
+    }
+
+    /// The backend that a flow stays with while its slot hands over: see [`onwards::kept`].
+    #[inline(always)]
+    fn kept(&self, packet: &P, service: u32, v4: bool) -> u32
+    where
+        P: Fronted,
+    {
+        onwards::kept(packet, self, service, v4)
+    }
+
+    /// Forwards a frame whose service and whose backend are found, if it is one of the fast way's: see [`onwards::onwards`].
+    #[inline(always)]
+    fn onwards(&self, packet: &mut P, service: u32, backend: u32, v4: bool) -> Option<Verdict>
+    where
+        P: Fronted,
+    {
+        onwards::onwards(packet, self, service, backend, v4)
     }
 
     /// Reads a backend's row; whether there is one.
@@ -36,11 +55,10 @@ pub trait Path<P: Packet + ?Sized>: Tables + Sized {
         limits::admit(self, headers, service)
     }
 
-    /// The backend that a packet goes to whose slot hands over, or whose connection id says something else than its slot;
-    /// [`Slot::NOBODY`](crate::abi::Slot::NOBODY) for none.
+    /// Chooses the backend of a packet for a service: see [`request::choose`].
     #[inline(always)]
-    fn hand_over(&self, packet: &P, headers: &Headers, service: u32, place: &Place, claimed: u32) -> u32 {
-        handover::hand_over(packet, self, headers, service, place, claimed)
+    fn choose(&self, packet: &P, headers: &Headers, service: u32, claimed: u32) -> Result<Choice, Refusal> {
+        request::choose(packet, self, headers, service, claimed)
     }
 
     /// The backend that a QUIC packet's connection id names; [`Slot::NOBODY`](crate::abi::Slot::NOBODY) for none.

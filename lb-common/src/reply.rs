@@ -1,6 +1,6 @@
 //! A packet from where a backend listens.
 
-use crate::abi::{Endpoint, EndpointFlags, FlowKey, ReplyKey, ReplyOwner, Service, SettingsFlags, Slot, VipKey};
+use crate::abi::{Endpoint, EndpointFlags, FlowKey, ReplyKey, ReplyOwner, Service, Slot, VipKey};
 use crate::forward::{End, Return};
 use crate::handover;
 use crate::headers::Headers;
@@ -10,24 +10,6 @@ use crate::request::sound;
 use crate::snat;
 use crate::tables::Tables;
 use crate::{Address, Refusal};
-
-/// The backend that listens at an address and port, or at every port of the address.
-#[inline(always)]
-pub(crate) fn endpoint_at<T: Tables>(tables: &T, at: &VipKey) -> Option<Endpoint> {
-    if !tables.is_known(&at.address) {
-        return None;
-    }
-    match tables.endpoint(at) {
-        None if has_any_port(tables) => tables.endpoint(&VipKey { port: 0, ..*at }),
-        found => found,
-    }
-}
-
-/// Whether any service has every port.
-#[inline(always)]
-fn has_any_port<T: Tables>(tables: &T) -> bool {
-    tables.settings().is_some_and(|settings| settings.flags & SettingsFlags::ANY_PORT != 0)
-}
 
 /// Finds whose reply it is, if it is one, and writes where it goes.
 #[inline(always)]

@@ -2,13 +2,12 @@
 
 use crate::Refusal;
 use crate::abi::{Datagram, FlowKey, Forward, FragmentFate, ReplyKey, ReplyOwner, Service, ServiceFlags, Slot, VipKey};
-use crate::decide::{Scratch, service_at};
+use crate::decide::Scratch;
 use crate::forward::{Course, End, to_backend};
 use crate::handover;
 use crate::headers::{Headers, Part};
 use crate::packet::Packet;
 use crate::path::Path;
-use crate::reply::endpoint_at;
 use crate::snat;
 use crate::tables::Tables;
 use crate::verdict::Outcome;
@@ -31,11 +30,8 @@ pub fn request<P: Packet + ?Sized, T: Path<P>>(
     if service.limits[0] != 0 {
         tables.admit(headers, id)?;
     }
-    let key = key(service, headers, id);
-    if service.flags & ServiceFlags::CENSUS != 0 {
-        tables.note_in_census(&key);
-    }
-    let Choice { backend: chosen, strays, has_port } = choose(packet, tables, service, headers, &key)?;
+    let claimed = if service.quic.length() != 0 { tables.quic(packet, headers, id) } else { Slot::NOBODY };
+    let Choice { backend: chosen, strays, has_port } = tables.choose(packet, headers, id, claimed)?;
     if !tables.row(chosen, row) {
         return Err(Refusal::NoBackend.into());
     }
@@ -80,35 +76,75 @@ pub(crate) fn key(service: &Service, headers: &Headers, id: u32) -> FlowKey {
 }
 
 /// The backend that a packet goes to.
-struct Choice {
-    backend: u32,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// Its id.
+    pub backend: u32,
     /// Whether its slot says otherwise, so that replies are not explained by it.
-    strays: bool,
+    pub strays: bool,
     /// Whether its flow has a port of this host.
-    has_port: bool,
+    pub has_port: bool,
 }
 
+impl Choice {
+    const STRAYS: u64 = 1 << 32;
+    const HAS_PORT: u64 = 1 << 33;
+    const REFUSED: u64 = 1 << 34;
+
+    /// A choice, or why there is none, in one word, which is all that a function of the kernel's gives back.
+    #[inline(always)]
+    pub const fn pack(choice: Result<Self, Refusal>) -> u64 {
+        match choice {
+            Ok(Self { backend, strays, has_port }) => {
+                let strays = if strays { Self::STRAYS } else { 0 };
+                let has_port = if has_port { Self::HAS_PORT } else { 0 };
+                backend as u64 | strays | has_port
+            }
+            Err(refusal) => refusal as u64 | Self::REFUSED,
+        }
+    }
+
+    /// The inverse of [`Self::pack`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    pub const fn unpack(word: u64) -> Result<Self, Refusal> {
+        if word & Self::REFUSED == 0 {
+            let (strays, has_port) = (word & Self::STRAYS != 0, word & Self::HAS_PORT != 0);
+            return Ok(Self { backend: word as u32, strays, has_port });
+        }
+        match Refusal::from_index(word as u32) {
+            Some(refusal) => Err(refusal),
+            None => Err(Refusal::Malformed),
+        }
+    }
+}
+
+/// Chooses the backend of a packet for the service `id`, which its connection id may have `claimed` for one.
 #[inline(always)]
-fn choose<P: Packet + ?Sized, T: Path<P>>(
+pub fn choose<P: Packet + ?Sized, T: Tables>(
     packet: &P,
     tables: &T,
-    service: &Service,
     headers: &Headers,
-    key: &FlowKey,
+    id: u32,
+    claimed: u32,
 ) -> Result<Choice, Refusal> {
+    let service = tables.service(id).ok_or(Refusal::NoBackend)?;
+    let key = key(service, headers, id);
+    if service.flags & ServiceFlags::CENSUS != 0 {
+        tables.note_in_census(&key);
+    }
     // Whoever has a port of this host stays where that port leads.
     if service.flags & ServiceFlags::SNAT != 0
-        && let Some(backend) = snat::backend(tables, headers, key)
+        && let Some(backend) = snat::backend(tables, headers, &key)
     {
         return Ok(Choice { backend, strays: false, has_port: true });
     }
     let place = handover::place(tables, service, headers.source.address, headers.source.port_bytes())
         .ok_or(Refusal::NoBackend)?;
-    let claimed = if service.quic.length() != 0 { tables.quic(packet, headers, key.service) } else { Slot::NOBODY };
     let chosen = match place.slot.old() {
         // This is nearly every packet of nearly every day: no table, no clock.
         None if claimed == Slot::NOBODY || claimed == place.slot.current() => place.slot.current(),
-        _ => tables.hand_over(packet, headers, key.service, &place, claimed),
+        _ => handover::hand_over(packet, tables, headers, id, &place, claimed),
     };
     if chosen == Slot::NOBODY {
         return Err(Refusal::NoBackend);
@@ -143,8 +179,8 @@ fn is_martian<T: Tables>(tables: &T, headers: &Headers, service: u32) -> bool {
     source.is_no_host()
         || source == headers.destination.address
         || headers.udp()
-            && (service_at(tables, &headers.source).is_ok()
-                || endpoint_at(tables, &headers.source).is_some_and(|endpoint| endpoint.service == service))
+            && (tables.service_at(&headers.source).is_ok()
+                || tables.endpoint_at(&headers.source).is_some_and(|endpoint| endpoint.service == service))
 }
 
 /// Sees to it that the flow's replies will be known for this service's: `always`, or when something else is remembered.

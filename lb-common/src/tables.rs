@@ -5,7 +5,7 @@ use crate::abi::{
     Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Table, Tags, VipKey,
 };
 use crate::gcra::Bucket;
-use crate::{Address, Refusal};
+use crate::{Address, Refusal, find};
 
 /// Which way a counted packet went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +122,23 @@ pub trait SnatReplyCell {
     fn note(&self, seen_s: u32, server: u32);
 }
 
+/// A backend's row, of which each part is read when it is wanted. It may be written meanwhile: what was read is one backend's
+/// when [`Self::version`] was even before, and is the same afterwards.
+pub trait BackendCell {
+    /// See [`Backend::version`].
+    fn version(&self) -> u32;
+    /// See [`Backend::address`].
+    fn address(&self) -> Address;
+    /// [`Backend::delivery`] and [`Backend::ifindex`].
+    fn way(&self) -> (u16, u32);
+    /// See [`Backend::mtu`].
+    fn mtu(&self) -> u32;
+    /// [`Backend::mac_destination`] and [`Backend::mac_source`]: how an Ethernet header begins.
+    fn macs(&self) -> [u8; 12];
+    /// See [`Backend::lane`].
+    fn lane(&self) -> u8;
+}
+
 /// Everything the packet path reads and the little it writes.
 ///
 /// Writes are per CPU (the counters), one word by compare-and-swap (the buckets) or a whole entry (the flows): none
@@ -129,6 +146,10 @@ pub trait SnatReplyCell {
 pub trait Tables {
     /// A limiter's bucket.
     type Bucket<'a>: Bucket
+    where
+        Self: 'a;
+    /// A backend's row.
+    type Backend<'a>: BackendCell
     where
         Self: 'a;
     /// A remembered flow.
@@ -166,12 +187,24 @@ pub trait Tables {
     fn table(&self, service: &Service) -> Table;
     /// A slot.
     fn slot(&self, index: u32) -> Option<Slot>;
+    /// A backend's row, to be read in parts.
+    fn backend_cell(&self, id: u32) -> Option<Self::Backend<'_>>;
     /// A backend, read whole; by the host's stack when its row is being written all the time.
     fn backend(&self, id: u32) -> Option<Backend>;
     /// The same, but for one whose row is being written at this moment.
     fn backend_now(&self, id: u32) -> Option<Backend>;
     /// The backend that listens here.
     fn endpoint(&self, key: &VipKey) -> Option<Endpoint>;
+    /// The service at an address and port, or else what is known of the address: see [`find::service_at`].
+    #[inline(always)]
+    fn service_at(&self, at: &VipKey) -> Result<u32, u32> {
+        find::service_at(self, at)
+    }
+    /// The backend that listens at an address and port, or at every port of the address.
+    #[inline(always)]
+    fn endpoint_at(&self, at: &VipKey) -> Option<Endpoint> {
+        find::endpoint_at(self, at)
+    }
     /// A remembered flow of a slot that hands over.
     fn flow(&self, key: &FlowKey) -> Option<Self::Flow<'_>>;
     /// Remembers a flow that is not there yet. Bounded: false when there is no room.
@@ -196,6 +229,8 @@ pub trait Tables {
     fn settings(&self) -> Option<&Settings>;
     /// The MTU that was told of the path to a tunnel's far end, when one was.
     fn path_mtu(&self, far_end: &Address) -> Option<PathMtu>;
+    /// Whether anything was ever told of any path: as long as nothing was, [`Self::path_mtu`] need not be asked.
+    fn has_told_paths(&self) -> bool;
     /// Notes what was told of the path to a tunnel's far end, if there is a tunnel to it; says whether there is.
     fn learn_path_mtu(&self, far_end: &Address, path: PathMtu) -> bool;
     /// The backend of a service that has a QUIC server id.
@@ -235,7 +270,7 @@ pub trait Tables {
     fn now_s(&self) -> u32;
     /// Counts how the flow table was used.
     fn count_flows(&self, used: FlowUse);
-    /// Counts a packet of `bytes` bytes of layer 3; of [`Slot::NOBODY`] for the service alone.
+    /// Counts a packet of `bytes` bytes of layer 3 for a backend; of [`Slot::NOBODY`] for the service.
     fn count_traffic(&self, service: u32, backend: u32, direction: Direction, bytes: u32);
     /// Counts what a limit said.
     fn count_limit(&self, limit: u32, admitted: bool);

@@ -1,11 +1,14 @@
 //! Single elements of maps that programs of several CPUs, and the controller, read and write at once.
 
+use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use crate::frame::opaque;
-use lb_common::abi::{Datagram, FRAGMENT_WORDS, Flow, Fragments, Snat, SnatReply};
+use lb_common::Address;
+use lb_common::abi::{Backend, Datagram, FRAGMENT_WORDS, Flow, Fragments, Snat, SnatReply};
 use lb_common::gcra::Bucket;
-use lb_common::tables::{Bits, FlowCell, FragmentsCell, SnatCell, SnatReplyCell};
+use lb_common::tables::{BackendCell, Bits, FlowCell, FragmentsCell, SnatCell, SnatReplyCell};
+
+use crate::frame::opaque;
 
 /// A bucket in a map.
 pub struct KernelBucket(pub(crate) NonNull<u64>);
@@ -34,6 +37,71 @@ impl Bucket for KernelBucket {
         }
         found
     }
+}
+
+/// A backend's row. Every read is volatile: the controller may write it meanwhile, and a word has to be one load.
+pub struct KernelBackend(pub(crate) NonNull<Backend>);
+
+impl KernelBackend {
+    /// What lies at `AT`, which is a field of this type, or several that fill it.
+    #[inline(always)]
+    fn read<const AT: usize, T: Copy>(&self) -> T {
+        const { assert!(AT.is_multiple_of(align_of::<T>()) && AT + size_of::<T>() <= size_of::<Backend>()) };
+        // SAFETY: an aligned place inside of a map's element, which is integers.
+        unsafe { self.0.as_ptr().byte_add(AT).cast::<T>().read_volatile() }
+    }
+}
+
+impl BackendCell for KernelBackend {
+    #[inline(always)]
+    fn version(&self) -> u32 {
+        barrier();
+        let version = self.read::<{ offset_of!(Backend, version) }, u32>();
+        barrier();
+        version
+    }
+
+    #[inline(always)]
+    fn address(&self) -> Address {
+        const AT: usize = offset_of!(Backend, address);
+        let (high, low) = (self.read::<AT, u64>(), self.read::<{ AT + 8 }, u64>());
+        Address::from_words([high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32])
+    }
+
+    #[inline(always)]
+    fn way(&self) -> (u16, u32) {
+        const AT: usize = offset_of!(Backend, delivery);
+        const { assert!(AT % 8 == 2 && offset_of!(Backend, ifindex) == AT + 2) };
+        let word = self.read::<{ AT - 2 }, u64>();
+        ((word >> 16) as u16, (word >> 32) as u32)
+    }
+
+    #[inline(always)]
+    fn mtu(&self) -> u32 {
+        self.read::<{ offset_of!(Backend, mtu) }, u32>()
+    }
+
+    #[inline(always)]
+    fn macs(&self) -> [u8; 12] {
+        const AT: usize = offset_of!(Backend, mac_destination);
+        let [a, b, c, d] = self.read::<AT, u32>().to_ne_bytes();
+        let [e, f, g, h, i, j, k, l] = self.read::<{ AT + 4 }, u64>().to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l]
+    }
+
+    #[inline(always)]
+    fn lane(&self) -> u8 {
+        self.read::<{ offset_of!(Backend, lane) }, u8>()
+    }
+}
+
+/// The compiler moves no access to memory across this. It is what `compiler_fence` is for, which LLVM does not know
+/// for this target. The order of the processor's own loads is x86's; others would want a load that acquires (BPF has
+/// one since Linux 6.15).
+#[inline(always)]
+pub fn barrier() {
+    // SAFETY: no instruction at all.
+    unsafe { core::arch::asm!("", options(nostack, preserves_flags)) };
 }
 
 /// A remembered flow in a map. Deleted meanwhile, it may be another one's already: what is written then is one more sign

@@ -1,9 +1,11 @@
 //! Frames in the kernel's memory. Every access is checked against their end, which is what the verifier wants to see.
 
+use core::marker::PhantomData;
+
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::TcContext;
-use lb_common::packet::MAX_OFFSET;
+use lb_common::packet::{Front, FrontMut, Fronted, MAX_OFFSET};
 use lb_common::{Headers, Packet};
 
 /// Bytes between two addresses that the kernel gave.
@@ -40,37 +42,40 @@ pub extern "C" fn weir_forget(number: u64) -> u64 {
 }
 
 /// Loads and stores of whole words at any address, which the kernel allows on processors that have them (x86-64, arm64). The
-/// compiler would take four bytes one by one.
+/// compiler would take four bytes one by one. Of `N` bytes, which begin `AT` bytes behind an address, they move those from
+/// `FROM` on: both are numbers in the instruction.
 macro_rules! word {
     ($load:ident, $store:ident, $type:ty, $name:literal) => {
         #[inline(always)]
-        unsafe fn $load<const N: usize>(from: *const u8, bytes: &mut [u8; N], at: usize) {
+        unsafe fn $load<const AT: usize, const FROM: usize, const N: usize>(start: *const u8, bytes: &mut [u8; N]) {
             let word: u64;
             // SAFETY: the caller's `N` bytes, of which these are some.
             unsafe {
                 core::arch::asm!(
-                    concat!("{word} = *(", $name, " *)({from} + 0)"),
+                    concat!("{word} = *(", $name, " *)({start} + {at})"),
                     word = out(reg) word,
-                    from = in(reg) from.add(at),
+                    start = in(reg) start,
+                    at = const AT + FROM,
                     options(pure, readonly, nostack, preserves_flags),
                 );
                 // The load has cleared the rest of the register.
                 core::hint::assert_unchecked(word <= <$type>::MAX as u64);
             }
-            if let Some(part) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            if let Some(part) = bytes.get_mut(FROM..).and_then(<[u8]>::first_chunk_mut) {
                 *part = (word as $type).to_ne_bytes();
             }
         }
 
         #[inline(always)]
-        unsafe fn $store<const N: usize>(to: *mut u8, bytes: &[u8; N], at: usize) {
-            if let Some(part) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        unsafe fn $store<const AT: usize, const FROM: usize, const N: usize>(start: *mut u8, bytes: &[u8; N]) {
+            if let Some(part) = bytes.get(FROM..).and_then(<[u8]>::first_chunk) {
                 // SAFETY: as above.
                 unsafe {
                     core::arch::asm!(
-                        concat!("*(", $name, " *)({to} + 0) = {word}"),
-                        to = in(reg) to.add(at),
+                        concat!("*(", $name, " *)({start} + {at}) = {word}"),
+                        start = in(reg) start,
                         word = in(reg) u64::from(<$type>::from_ne_bytes(*part)),
+                        at = const AT + FROM,
                         options(nostack, preserves_flags),
                     );
                 }
@@ -87,49 +92,70 @@ word!(load64, store64, u64, "u64");
 /// Calls one of two families of functions for every word of `N` bytes, the largest first. Not a loop, so that the compiler
 /// knows every offset from the start.
 macro_rules! words {
-    ($size:ident, $eight:ident, $four:ident, $two:ident, $one:ident, $at:expr, $bytes:expr) => {{
+    ($at:ident, $size:ident, $eight:ident, $four:ident, $two:ident, $one:ident, $start:expr, $bytes:expr) => {{
         const { assert!($size < 48, "more words than are written out here") };
         if $size >= 8 {
-            $eight($at, $bytes, 0);
+            $eight::<$at, 0, $size>($start, $bytes);
         }
         if $size >= 16 {
-            $eight($at, $bytes, 8);
+            $eight::<$at, 8, $size>($start, $bytes);
         }
         if $size >= 24 {
-            $eight($at, $bytes, 16);
+            $eight::<$at, 16, $size>($start, $bytes);
         }
         if $size >= 32 {
-            $eight($at, $bytes, 24);
+            $eight::<$at, 24, $size>($start, $bytes);
         }
         if $size >= 40 {
-            $eight($at, $bytes, 32);
+            $eight::<$at, 32, $size>($start, $bytes);
         }
-        if $size & 4 != 0 {
-            $four($at, $bytes, $size & !7);
-        }
-        if $size & 2 != 0 {
-            $two($at, $bytes, $size & !3);
-        }
-        if $size & 1 != 0 {
-            $one($at, $bytes, $size & !1);
+        // What is left of them, whose place follows from their number.
+        match $size & !7 {
+            0 => rest!($at, 0, $size, $four, $two, $one, $start, $bytes),
+            8 => rest!($at, 8, $size, $four, $two, $one, $start, $bytes),
+            16 => rest!($at, 16, $size, $four, $two, $one, $start, $bytes),
+            24 => rest!($at, 24, $size, $four, $two, $one, $start, $bytes),
+            32 => rest!($at, 32, $size, $four, $two, $one, $start, $bytes),
+            _ => rest!($at, 40, $size, $four, $two, $one, $start, $bytes),
         }
     }};
 }
 
-/// Reads `N` bytes of a frame.
+/// The last seven bytes at most.
+macro_rules! rest {
+    ($at:ident, $from:literal, $size:ident, $four:ident, $two:ident, $one:ident, $start:expr, $bytes:expr) => {{
+        if $size & 4 != 0 {
+            $four::<$at, $from, $size>($start, $bytes);
+        }
+        match $size & 6 {
+            2 => $two::<$at, $from, $size>($start, $bytes),
+            6 => $two::<$at, { $from + 4 }, $size>($start, $bytes),
+            _ => {}
+        }
+        match $size & 7 {
+            1 => $one::<$at, $from, $size>($start, $bytes),
+            3 => $one::<$at, { $from + 2 }, $size>($start, $bytes),
+            5 => $one::<$at, { $from + 4 }, $size>($start, $bytes),
+            7 => $one::<$at, { $from + 6 }, $size>($start, $bytes),
+            _ => {}
+        }
+    }};
+}
+
+/// Reads the `N` bytes that begin `AT` bytes behind an address.
 #[inline(always)]
-unsafe fn copy_from<const N: usize>(at: *const u8) -> [u8; N] {
+unsafe fn copy_from<const AT: usize, const N: usize>(start: *const u8) -> [u8; N] {
     let mut bytes = [0; N];
     // SAFETY: the caller has compared them with the frame's end.
-    unsafe { words!(N, load64, load32, load16, load8, at, &mut bytes) };
+    unsafe { words!(AT, N, load64, load32, load16, load8, start, &mut bytes) };
     bytes
 }
 
-/// Writes `N` bytes of a frame, which the caller has compared with its end.
+/// Writes the `N` bytes that begin `AT` bytes behind an address, which the caller has compared with the frame's end.
 #[inline(always)]
-pub unsafe fn copy_to<const N: usize>(at: *mut u8, bytes: [u8; N]) {
+pub unsafe fn copy_to<const AT: usize, const N: usize>(start: *mut u8, bytes: [u8; N]) {
     // SAFETY: as in `copy_from`.
-    unsafe { words!(N, store64, store32, store16, store8, at, &bytes) };
+    unsafe { words!(AT, N, store64, store32, store16, store8, start, &bytes) };
 }
 
 impl Bytes {
@@ -152,13 +178,13 @@ impl Bytes {
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         // SAFETY: `at` has just compared the range with the frame's end; the kernel keeps the frame while the program
         // runs.
-        self.at::<N>(offset).map(|at| unsafe { copy_from(at) })
+        self.at::<N>(offset).map(|at| unsafe { copy_from::<0, N>(at) })
     }
 
     #[inline(always)]
     fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()> {
         // SAFETY: as in `read`; the frame is this program's alone.
-        self.at::<N>(offset).map(|at| unsafe { copy_to(at, bytes) })
+        self.at::<N>(offset).map(|at| unsafe { copy_to::<0, N>(at, bytes) })
     }
 }
 
@@ -265,6 +291,53 @@ impl Packet for XdpFrame {
     #[inline(always)]
     fn forget(&self, number: usize) -> usize {
         weir_forget(number as u64) as usize
+    }
+}
+
+/// The first `LEN` bytes of a frame, which were compared with its end.
+#[derive(Clone, Copy)]
+pub struct XdpFront<'a, const LEN: usize> {
+    start: *mut u8,
+    frame: PhantomData<&'a XdpFrame>,
+}
+
+impl<const LEN: usize> XdpFront<'_, LEN> {
+    #[inline(always)]
+    fn of(frame: &XdpFrame) -> Option<Self> {
+        frame.bytes.at::<LEN>(0).map(|start| Self { start, frame: PhantomData })
+    }
+}
+
+impl<const LEN: usize> Front for XdpFront<'_, LEN> {
+    #[inline(always)]
+    fn at<const AT: usize, const N: usize>(&self) -> [u8; N] {
+        const { assert!(AT + N <= LEN) };
+        // SAFETY: they were compared with the frame's end, and the frame has not been moved since: it is borrowed.
+        unsafe { copy_from::<AT, N>(self.start) }
+    }
+}
+
+impl<const LEN: usize> FrontMut for XdpFront<'_, LEN> {
+    #[inline(always)]
+    fn put<const AT: usize, const N: usize>(&mut self, bytes: [u8; N]) {
+        const { assert!(AT + N <= LEN) };
+        // SAFETY: as in `at`; whoever asks to write has the frame for itself.
+        unsafe { copy_to::<AT, N>(self.start, bytes) }
+    }
+}
+
+impl Fronted for XdpFrame {
+    type Front<'a, const LEN: usize> = XdpFront<'a, LEN>;
+    type FrontMut<'a, const LEN: usize> = XdpFront<'a, LEN>;
+
+    #[inline(always)]
+    fn front<const LEN: usize>(&self) -> Option<XdpFront<'_, LEN>> {
+        XdpFront::of(self)
+    }
+
+    #[inline(always)]
+    fn front_mut<const LEN: usize>(&mut self) -> Option<XdpFront<'_, LEN>> {
+        XdpFront::of(self)
     }
 }
 

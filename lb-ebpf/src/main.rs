@@ -41,18 +41,22 @@ pub fn weir_xdp(ctx: XdpContext) -> u32 {
 fn packet(ctx: *mut xdp_md) -> u32 {
     #[cfg(feature = "another")]
     tables::nothing();
-    let ingress = tables::ingress(ctx);
-    let verdict = steps::verdict_on(ctx, ingress);
-    trace::verdict(ctx, verdict);
-    match verdict {
-        Verdict::Transmit { ifindex, redirect: false } if ifindex == ingress => XDP_TX,
-        Verdict::Transmit { ifindex, redirect: _ } => tables::redirect(ifindex),
-        Verdict::Stack => XDP_PASS,
-        Verdict::Refused(refusal) => match refusal.action() {
-            Action::Pass => XDP_PASS,
-            Action::Drop | Action::Answer => XDP_DROP,
+    steps::decide_on(
+        ctx,
+        #[inline(always)]
+        |verdict| {
+            trace::verdict(ctx, verdict);
+            match verdict {
+                Verdict::Transmit { ifindex, redirect: false } if ifindex == tables::ingress(ctx) => XDP_TX,
+                Verdict::Transmit { ifindex, redirect: _ } => tables::redirect(ifindex),
+                Verdict::Stack => XDP_PASS,
+                Verdict::Refused(refusal) => match refusal.action() {
+                    Action::Pass => XDP_PASS,
+                    Action::Drop | Action::Answer => XDP_DROP,
+                },
+            }
         },
-    }
+    )
 }
 
 /// Notes flows that start on this host, on every attached device's egress. Never changes a packet.

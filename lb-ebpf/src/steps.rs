@@ -5,16 +5,17 @@
 //! pointer, which the verifier checks against their type, and numbers; they give back a word.
 
 use aya_ebpf::bindings::xdp_md;
-use lb_common::abi::{Backend, Datagram, Endpoint, FlowKey, Slot, Snat};
+use lb_common::abi::{Backend, Datagram, Endpoint, FlowKey, Slot, Snat, VipKey};
 use lb_common::checksum::Sum;
+use lb_common::fast::onwards;
 use lb_common::forward::{self, Course, Exit, Return, exit, tunnel};
-use lb_common::handover::Place;
 use lb_common::icmp::Quote;
 use lb_common::refusal::Stop;
+use lb_common::request::Choice;
 use lb_common::verdict::{self, Outcome};
 use lb_common::{
-    Headers, Path, Refusal, Tables, Verdict, answer, decide, direct, fast, fragment, handover, icmp, limits, parse,
-    quic, reply, request, snat,
+    Headers, Path, Refusal, Tables, Verdict, answer, decide, direct, fast, find, fragment, icmp, limits, parse, quic,
+    reply, request, snat,
 };
 
 use crate::frame::{SkbFrame, XdpFrame};
@@ -71,37 +72,97 @@ macro_rules! given {
     };
 }
 
-/// What becomes of a frame: [`lb_common::decide()`], either half of which is a function of its own here.
+/// What becomes of a frame: [`lb_common::decide()`], whose closer look is a function of its own here. `act` is compiled into
+/// each way's end.
 #[inline(always)]
-pub fn verdict_on(ctx: *mut xdp_md, ingress_ifindex: u32) -> Verdict {
-    let word = match weir_fast(ctx) {
-        LOOK_CLOSELY => weir_closely(ctx, ingress_ifindex),
-        word => word,
-    };
-    match verdict::unpack(word) {
-        Ok(verdict) => verdict,
-        Err(stop) => Verdict::Refused(stop.refusal),
+pub fn decide_on(ctx: *mut xdp_md, act: impl Fn(Verdict) -> u32 + Copy) -> u32 {
+    if let Some(action) = fast::forward(&mut XdpFrame::of(ctx), &Maps::of(ctx), act) {
+        return action;
+    }
+    match verdict::unpack(weir_closely(ctx, tables::ingress(ctx))) {
+        Ok(verdict) => act(verdict),
+        Err(stop) => act(Verdict::Refused(stop.refusal)),
     }
 }
 
-/// See [`weir_fast`].
-const LOOK_CLOSELY: u64 = u64::MAX;
-
-/// A verdict; or [`LOOK_CLOSELY`], which is no word of [`verdict::pack`]'s.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weir_fast(ctx: *mut xdp_md) -> u64 {
-    match fast::forward(&mut XdpFrame::of(ctx), &Maps::of(ctx)) {
-        Some(verdict) => verdict::pack(Ok(verdict)),
-        None => LOOK_CLOSELY,
-    }
+extern "C" fn weir_kept_v4(ctx: *mut xdp_md, service: u32) -> u32 {
+    onwards::kept(&XdpFrame::of(ctx), &Maps::of(ctx), service, true)
 }
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_kept_v6(ctx: *mut xdp_md, service: u32) -> u32 {
+    onwards::kept(&XdpFrame::of(ctx), &Maps::of(ctx), service, false)
+}
+
+/// A verdict; or [`LOOK_CLOSELY`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_onwards_v4(ctx: *mut xdp_md, service: u32, backend: u32) -> u64 {
+    said(onwards::onwards(&mut XdpFrame::of(ctx), &Maps::of(ctx), service, backend, true))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_onwards_v6(ctx: *mut xdp_md, service: u32, backend: u32) -> u64 {
+    said(onwards::onwards(&mut XdpFrame::of(ctx), &Maps::of(ctx), service, backend, false))
+}
+
+#[inline(always)]
+fn said(verdict: Option<Verdict>) -> u64 {
+    verdict.map_or(LOOK_CLOSELY, |verdict| verdict::pack(Ok(verdict)))
+}
+
+/// The inverse of [`said`].
+#[inline(always)]
+fn heard(word: u64) -> Option<Verdict> {
+    if word == LOOK_CLOSELY { None } else { verdict::unpack(word).ok() }
+}
+
+/// See [`weir_onwards_v4`]: no word of [`verdict::pack`]'s.
+const LOOK_CLOSELY: u64 = u64::MAX;
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn weir_closely(ctx: *mut xdp_md, ingress_ifindex: u32) -> u64 {
     let Some(scratch) = tables::scratch() else { return NOTHING };
     verdict::pack(Ok(decide::closely(&mut XdpFrame::of(ctx), &Maps::of(ctx), scratch, ingress_ifindex)))
+}
+
+/// Whether there is a service in the upper half, and its id or what is known of the address in the lower one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_service_at(at: *const VipKey) -> u64 {
+    let at = given!(at or 0);
+    match find::service_at(&Maps::without_context(), at) {
+        Ok(id) => 1 << 32 | u64::from(id),
+        Err(known) => u64::from(known),
+    }
+}
+
+/// The service at an address and port, or what is known of the address.
+#[inline(always)]
+pub fn service_at(at: &VipKey) -> Result<u32, u32> {
+    let word = weir_service_at(at);
+    if word >> 32 != 0 { Ok(word as u32) } else { Err(word as u32) }
+}
+
+/// Whether a backend listens there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_endpoint_at(at: *const VipKey, endpoint: *mut Endpoint) -> u32 {
+    let at = given!(at or 0);
+    let endpoint = given!(mut endpoint or 0);
+    u32::from(find::endpoint_at(&Maps::without_context(), at).map(|found| *endpoint = found).is_some())
+}
+
+/// The backend that listens at an address and port.
+#[inline(always)]
+pub fn endpoint_at(at: &VipKey) -> Option<Endpoint> {
+    let mut endpoint = Endpoint::default();
+    if weir_endpoint_at(at, &mut endpoint) != 0 { Some(endpoint) } else { None }
 }
 
 /// Whether there is such a backend.
@@ -128,16 +189,9 @@ extern "C" fn weir_admit(headers: *const Headers, service: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weir_hand_over(
-    ctx: *mut xdp_md,
-    headers: *const Headers,
-    service: u32,
-    place: *const Place,
-    claimed: u32,
-) -> u32 {
-    let headers = given!(headers or Slot::NOBODY);
-    let place = given!(place or Slot::NOBODY);
-    handover::hand_over(&XdpFrame::of(ctx), &Maps::of(ctx), headers, service, place, claimed)
+extern "C" fn weir_choose(ctx: *mut xdp_md, headers: *const Headers, service: u32, claimed: u32) -> u64 {
+    let headers = given!(headers or Choice::pack(Err(Refusal::Malformed)));
+    Choice::pack(request::choose(&XdpFrame::of(ctx), &Maps::of(ctx), headers, service, claimed))
 }
 
 #[unsafe(no_mangle)]
@@ -374,6 +428,20 @@ extern "C" fn weir_answer(
 
 impl Path<XdpFrame> for Maps {
     #[inline(always)]
+    fn kept(&self, packet: &XdpFrame, service: u32, v4: bool) -> u32 {
+        if v4 { weir_kept_v4(packet.ctx(), service) } else { weir_kept_v6(packet.ctx(), service) }
+    }
+
+    #[inline(always)]
+    fn onwards(&self, packet: &mut XdpFrame, service: u32, backend: u32, v4: bool) -> Option<Verdict> {
+        heard(if v4 {
+            weir_onwards_v4(packet.ctx(), service, backend)
+        } else {
+            weir_onwards_v6(packet.ctx(), service, backend)
+        })
+    }
+
+    #[inline(always)]
     fn row(&self, id: u32, row: &mut Backend) -> bool {
         weir_row(id, row) != 0
     }
@@ -389,8 +457,8 @@ impl Path<XdpFrame> for Maps {
     }
 
     #[inline(always)]
-    fn hand_over(&self, packet: &XdpFrame, headers: &Headers, service: u32, place: &Place, claimed: u32) -> u32 {
-        weir_hand_over(packet.ctx(), headers, service, place, claimed)
+    fn choose(&self, packet: &XdpFrame, headers: &Headers, service: u32, claimed: u32) -> Result<Choice, Refusal> {
+        Choice::unpack(weir_choose(packet.ctx(), headers, service, claimed))
     }
 
     #[inline(always)]

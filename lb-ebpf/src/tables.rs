@@ -1,5 +1,6 @@
 //! The maps, private to this file, and `lb_common`'s view of them.
 
+use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr::NonNull;
@@ -17,8 +18,12 @@ use lb_common::abi::{
 use lb_common::tables::{Direction, FlowUse, Route, RouteQuery, WayOut};
 use lb_common::{Address, Refusal, Scratch, Tables, index};
 
-use crate::cells::{KernelBits, KernelBucket, KernelFlow, KernelFragments, KernelSnat, KernelSnatReply, fetch_add};
-use crate::frame::clear;
+use crate::cells::{
+    KernelBackend, KernelBits, KernelBucket, KernelFlow, KernelFragments, KernelSnat, KernelSnatReply, barrier,
+    fetch_add,
+};
+use crate::frame::{clear, opaque};
+use crate::steps;
 
 // The sizes are the loader's to set, by what the configuration needs; those of the per-CPU maps follow.
 //
@@ -64,8 +69,6 @@ static DEVICES: HashMap<u32, Device> = HashMap::with_max_entries(1, BPF_F_NO_PRE
 #[map]
 static ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
-static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
-#[map]
 static PATHS: HashMap<Address, PathMtu> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
 static QUIC_SERVERS: HashMap<QuicKey, u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
@@ -106,6 +109,23 @@ static META: Array<Meta> = Array::with_max_entries(1, 0);
 /// When it is full nothing is said, until the controller has read.
 #[map]
 static UNRESOLVED: RingBuf = RingBuf::with_byte_size(16 * 1024, 0);
+
+/// A map of one element as the others, but one whose address the program knows: there is nothing to look up.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.settings")]
+static SETTINGS: Shared<Settings> = Shared(UnsafeCell::new(MaybeUninit::zeroed()));
+
+/// Whether anything in `PATHS` was told by anybody. The loader's to begin with.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.paths")]
+static PATHS_TOLD: Shared<u32> = Shared(UnsafeCell::new(MaybeUninit::new(0)));
+
+/// What is written while programs run.
+#[repr(transparent)]
+struct Shared<T>(UnsafeCell<MaybeUninit<T>>);
+
+// SAFETY: it is read through volatile or opaque pointers alone, and holds integers.
+unsafe impl<T: Copy> Sync for Shared<T> {}
 
 /// How large `PLACES` and `KNOWN` are, as powers of two, of words and of bits. The loader's, in a map that is frozen: the
 /// verifier knows them.
@@ -181,15 +201,6 @@ fn device_flags(ifindex: u32) -> u32 {
     unsafe { DEVICES.get(ifindex) }.map_or(0, |device| device.flags)
 }
 
-/// The compiler moves no access to memory across this. It is what `compiler_fence` is for, which LLVM does not know
-/// for this target. The order of the processor's own loads is x86's; others would want a load that acquires (BPF has
-/// one since Linux 6.15).
-#[inline(always)]
-fn barrier() {
-    // SAFETY: no instruction at all.
-    unsafe { core::arch::asm!("", options(nostack, preserves_flags)) };
-}
-
 /// An instruction that changes nothing but the program.
 #[cfg(feature = "another")]
 #[inline(always)]
@@ -198,17 +209,18 @@ pub fn nothing() {
     unsafe { core::arch::asm!("r0 = 0", out("r0") _, options(nostack, preserves_flags)) };
 }
 
-/// Adds to a counter of this CPU. Programs of one CPU do not interrupt each other.
+/// Adds to a counter of this CPU, if there is such a counter. Programs of one CPU do not interrupt each other.
 #[inline(always)]
-fn bump<T: Copy>(map: &PerCpuArray<T>, index: u32, add: impl FnOnce(&mut T)) {
-    if let Some(counter) = map.get_ptr_mut(index) {
-        // SAFETY: the map gave the pointer, and the element is this CPU's alone.
-        add(unsafe { &mut *counter });
-    }
+fn bump<T: Copy>(map: &PerCpuArray<T>, index: u32, add: impl FnOnce(&mut T)) -> bool {
+    let Some(counter) = map.get_ptr_mut(index) else { return false };
+    // SAFETY: the map gave the pointer, and the element is this CPU's alone.
+    add(unsafe { &mut *counter });
+    true
 }
 
 impl Tables for Maps {
     type Bucket<'a> = KernelBucket;
+    type Backend<'a> = KernelBackend;
     type Flow<'a> = KernelFlow;
     type Bits<'a> = KernelBits;
     type Fragments<'a> = KernelFragments;
@@ -258,6 +270,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn backend_cell(&self, id: u32) -> Option<KernelBackend> {
+        NonNull::new(BACKENDS.get_ptr_mut(id)?).map(KernelBackend)
+    }
+
+    #[inline(always)]
     fn backend_now(&self, id: u32) -> Option<Backend> {
         let row = BACKENDS.get_ptr(id)?.cast::<u64>();
         let mut words = [0; Backend::WORDS];
@@ -292,6 +309,16 @@ impl Tables for Maps {
     fn endpoint(&self, key: &VipKey) -> Option<Endpoint> {
         // SAFETY: not preallocated. Both words are written together before the entry is found.
         unsafe { ENDPOINTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn service_at(&self, at: &VipKey) -> Result<u32, u32> {
+        steps::service_at(at)
+    }
+
+    #[inline(always)]
+    fn endpoint_at(&self, at: &VipKey) -> Option<Endpoint> {
+        steps::endpoint_at(at)
     }
 
     #[inline(always)]
@@ -402,7 +429,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
-        SETTINGS.get(0)
+        // SAFETY: integers, all zeroes at first. Opaque: the compiler would take their initial values for the last.
+        unsafe { (opaque(SETTINGS.0.get() as usize) as *const Settings).as_ref() }
     }
 
     #[inline(always)]
@@ -414,11 +442,19 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn has_told_paths(&self) -> bool {
+        // SAFETY: an aligned word; volatile, since any CPU may write it.
+        unsafe { PATHS_TOLD.0.get().cast::<u32>().read_volatile() != 0 }
+    }
+
+    #[inline(always)]
     fn learn_path_mtu(&self, far_end: &Address, path: PathMtu) -> bool {
         match PATHS.get_ptr_mut(far_end) {
             Some(known) => {
                 // SAFETY: the map gave the pointer; volatile, because other CPUs and the controller read it.
                 unsafe { known.write_volatile(path) };
+                // SAFETY: as in `has_told_paths`.
+                unsafe { PATHS_TOLD.0.get().cast::<u32>().write_volatile(1) };
                 true
             }
             None => false,
@@ -553,9 +589,11 @@ impl Tables for Maps {
                 traffic.reply_bytes += u64::from(bytes);
             }
         };
-        bump(&SERVICE_TRAFFIC, service, add);
-        // `Slot::NOBODY` is beyond the map's end.
-        bump(&BACKEND_TRAFFIC, backend, add);
+        // One counter a packet: what a service carried is what its backends did, and what nobody of them did. `Slot::NOBODY` is
+        // beyond the map's end.
+        if !bump(&BACKEND_TRAFFIC, backend, add) {
+            bump(&SERVICE_TRAFFIC, service, add);
+        }
     }
 
     #[inline(always)]

@@ -37,8 +37,8 @@ pub struct Backend {
     pub pool: u16,
     /// How packets are forwarded: [`Forward`].
     pub forward: u8,
-    /// Always zero.
-    pub pad: u8,
+    /// What of that is done without looking at the rest of this row: [`Lane`], as [`Self::lane_of`] has it.
+    pub lane: u8,
 }
 
 impl Backend {
@@ -47,6 +47,20 @@ impl Backend {
 
     /// How many words it has.
     pub const WORDS: usize = size_of::<Self>() / 8;
+
+    /// The lane of a row with these fields.
+    pub fn lane_of(&self) -> u8 {
+        if self.tags != Tags::NONE || !matches!(self.delivery, Delivery::DEVICE | Delivery::REDIRECT) {
+            return Lane::NONE;
+        }
+        match (self.forward, self.address.is_v4()) {
+            _ if self.address == Address::default() => Lane::NONE,
+            (Forward::IPIP, true) => Lane::IPIP_V4,
+            (Forward::GUE, true) => Lane::GUE_V4,
+            (Forward::IPIP, false) => Lane::IPIP_V6,
+            _ => Lane::NONE,
+        }
+    }
 
     /// A row from its words as they lie in memory.
     #[inline(always)]
@@ -67,7 +81,7 @@ impl Backend {
             tags: Tags([high(g), low(h)]),
             pool: high(h) as u16,
             forward: (high(h) >> 16) as u8,
-            pad: (high(h) >> 24) as u8,
+            lane: (high(h) >> 24) as u8,
         }
     }
 }
@@ -101,6 +115,21 @@ impl Forward {
     pub const GUE: u8 = 4;
 }
 
+/// Values of [`Backend::lane`]: packets that go out of a device, untagged, in a tunnel. Those of the tunnel's own family are
+/// wrapped on the packet path's shortest way.
+pub struct Lane;
+
+impl Lane {
+    /// Whatever else is done to them.
+    pub const NONE: u8 = 0;
+    /// [`Forward::IPIP`] over IPv4.
+    pub const IPIP_V4: u8 = 1;
+    /// [`Forward::GUE`] over IPv4.
+    pub const GUE_V4: u8 = 2;
+    /// [`Forward::IPIP`] over IPv6.
+    pub const IPIP_V6: u8 = 3;
+}
+
 /// Values of [`Backend::delivery`].
 pub struct Delivery;
 
@@ -118,4 +147,4 @@ impl Delivery {
 const _: () = assert!(cfg!(target_endian = "little"), "`Backend::from_words` reads words of little-endian machines");
 const _: () = assert!(size_of::<Backend>() == 64);
 const _: () = assert!(core::mem::offset_of!(Backend, version) == 44);
-const _: () = assert!(core::mem::offset_of!(Backend, pad) == 63);
+const _: () = assert!(core::mem::offset_of!(Backend, lane) == 63);

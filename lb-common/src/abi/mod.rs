@@ -21,7 +21,7 @@ mod slot;
 mod snat;
 mod tags;
 
-pub use backend::{Backend, Delivery, Forward};
+pub use backend::{Backend, Delivery, Forward, Lane};
 pub use counters::{FlowCount, LimitCount, Traffic};
 pub use device::{Device, DeviceFlags};
 pub use endpoint::{Endpoint, EndpointFlags};
@@ -80,6 +80,10 @@ pub mod map {
     pub const ADDRESSES: &str = "ADDRESSES";
     /// 0 → [`Settings`](super::Settings).
     pub const SETTINGS: &str = "SETTINGS";
+    /// What the object file calls it, where it is a section of its own.
+    pub const SETTINGS_SECTION: &str = ".bss.settings";
+    /// The section of [`constant::PATHS_TOLD`](super::constant::PATHS_TOLD).
+    pub const PATHS_SECTION: &str = ".data.paths";
     /// [`FlowKey`](super::FlowKey) → [`Snat`](super::Snat).
     pub const SNATS: &str = "SNATS";
     /// [`SnatReplyKey`](super::SnatReplyKey) → [`SnatReply`](super::SnatReply).
@@ -95,7 +99,9 @@ pub mod map {
     pub const PATHS: &str = "PATHS";
     /// Index of a device → [`Device`](super::Device).
     pub const DEVICES: &str = "DEVICES";
-    /// Service id → [`Traffic`](super::Traffic), per CPU.
+    /// Service id → [`Traffic`](super::Traffic) that no backend of it carried, per CPU. Behind those, what services carried
+    /// that are gone; and behind that, by service id again, what its backends carried that are gone. Programs write the
+    /// first of them alone, the controller the others.
     pub const SERVICE_TRAFFIC: &str = "SERVICE_TRAFFIC";
     /// Backend id → [`Traffic`](super::Traffic), per CPU.
     pub const BACKEND_TRAFFIC: &str = "BACKEND_TRAFFIC";
@@ -165,4 +171,6 @@ pub mod constant {
     pub const PLACE_BITS: &str = "PLACE_BITS";
     /// How many bits `KNOWN` has, as a power of two.
     pub const KNOWN_BITS: &str = "KNOWN_BITS";
+    /// Not 0: something in `PATHS` was told. The programs set it, too.
+    pub const PATHS_TOLD: &str = "PATHS_TOLD";
 }

@@ -24,6 +24,20 @@ impl VipKey {
         Self { address, port: u16::from_ne_bytes(port), protocol, pad: 0 }
     }
 
+    /// Whether both are the same: as `==`, in two words and a half.
+    #[inline(always)]
+    pub const fn is(&self, other: &Self) -> bool {
+        let ([a, b], [c, d]) = (self.address.halves(), other.address.halves());
+        a == c && b == d && self.end() == other.end()
+    }
+
+    /// Port, protocol and what follows, as they lie in memory.
+    #[inline(always)]
+    pub(crate) const fn end(&self) -> u32 {
+        let [port, more] = self.port.to_ne_bytes();
+        u32::from_ne_bytes([port, more, self.protocol, self.pad])
+    }
+
     /// The port's bytes on the wire.
     #[inline(always)]
     pub const fn port_bytes(&self) -> [u8; 2] {

@@ -6,7 +6,7 @@ use crate::Address;
 pub const MAX_SNAT: usize = 8;
 
 /// The one element of `SETTINGS`. An address of all zeroes is none.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settings {
     /// Where IPv4 tunnels begin.

@@ -18,13 +18,25 @@ use crate::verdict::Outcome;
 use crate::{Address, Refusal, Verdict};
 
 /// The outer packet's time to live (RFC 1700's default).
-const TTL: u8 = 64;
+pub(crate) const TTL: u8 = 64;
 
 /// IPv4's don't-fragment bit: what is too large for the path is to be told, not to be cut.
-const DONT_FRAGMENT: u16 = 0x4000;
+pub(crate) const DONT_FRAGMENT: u16 = 0x4000;
 
 /// Source ports of UDP tunnels begin here (RFC 6335 §6): the lower fourteen bits are the flow's.
 const ENTROPY: u16 = 0xc000;
+
+/// The source port of an outer UDP header.
+#[inline(always)]
+pub(crate) const fn source_port(entropy: u64) -> u16 {
+    ENTROPY | (entropy >> 50) as u16
+}
+
+/// The label of an outer IPv6 header: twenty bits.
+#[inline(always)]
+pub(crate) const fn flow_label(entropy: u64) -> u32 {
+    (entropy >> 44) as u32
+}
 
 /// How many bytes a tunnel puts in front of a packet.
 #[inline(always)]
@@ -83,7 +95,8 @@ pub fn wrap<P: Packet + ?Sized, T: Tables>(
 /// was told, by whomever: their senders could not make them smaller.
 #[inline(always)]
 fn path_mtu<T: Tables>(tables: &T, backend: &Backend, inner_v4: bool, length: u32, overhead: u16) -> u32 {
-    if length <= if inner_v4 { ANY_PATH_V4 } else { ANY_PATH_V6 } + u32::from(overhead) {
+    let any_path = if inner_v4 { ANY_PATH_V4 } else { ANY_PATH_V6 };
+    if length <= any_path + u32::from(overhead) || !tables.has_told_paths() {
         return backend.mtu;
     }
     match tables.path_mtu(&backend.address) {
@@ -167,7 +180,7 @@ impl Outer<'_> {
     #[inline(always)]
     fn header_v6_start<const GUE: bool>(&self) -> [u8; 8] {
         // The flow label spreads flows, too (RFC 6438).
-        let label = self.flow() & 0x000f_ffff;
+        let label = flow_label(self.entropy());
         let [a, b, c, d] = (6 << 28 | u32::from(self.headers.tos) << 20 | label).to_be_bytes();
         let [l0, l1] = self.payload_length().to_be_bytes();
         [a, b, c, d, l0, l1, self.protocol::<GUE>(), TTL]
@@ -187,22 +200,20 @@ impl Outer<'_> {
         (self.headers.length + UdpHdr::LEN as u32) as u16
     }
 
-    /// The flow's hash.
+    /// What spreads flows.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is one, too")]
-    fn flow(&self) -> u32 {
+    fn entropy(&self) -> u64 {
         let Headers { source, destination, part, .. } = self.headers;
         // All fragments of a datagram go the same way, with their ports or without.
         if *part != Part::WHOLE {
-            return hash::flow(0, source.address, [0; 2]) as u32;
+            return hash::entropy(source.address, [0; 2], 0);
         }
-        hash::flow(u64::from(destination.port), source.address, source.port_bytes()) as u32
+        hash::entropy(source.address, source.port_bytes(), destination.port)
     }
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "fourteen bits are meant")]
     fn source_port(&self) -> u16 {
-        ENTROPY | self.flow() as u16 & 0x3fff
+        source_port(self.entropy())
     }
 
     /// The outer UDP checksum over IPv6, or 0 where it is not known without reading everything (RFC 6935 allows that for

@@ -3,9 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use crate::abi::{Datagram, Flow, FlowKey, FragmentKey, Fragments, Snat, SnatReply, SnatReplyKey, SourceKey};
+use crate::Address;
+use crate::abi::{Backend, Datagram, Flow, FlowKey, FragmentKey, Fragments, Snat, SnatReply, SnatReplyKey, SourceKey};
 use crate::gcra::Bucket;
-use crate::tables::{Bits, FlowCell, FragmentsCell, SnatCell, SnatReplyCell};
+use crate::tables::{BackendCell, Bits, FlowCell, FragmentsCell, SnatCell, SnatReplyCell};
 
 /// A bucket on the host.
 #[derive(Debug)]
@@ -35,6 +36,36 @@ impl Bucket for HostBucket<'_> {
             }
         }
         found
+    }
+}
+
+/// A row that nobody writes meanwhile.
+impl BackendCell for &Backend {
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn address(&self) -> Address {
+        self.address
+    }
+
+    fn way(&self) -> (u16, u32) {
+        (self.delivery, self.ifindex)
+    }
+
+    fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    fn macs(&self) -> [u8; 12] {
+        let mut macs = [0; 12];
+        macs[..6].copy_from_slice(&self.mac_destination);
+        macs[6..].copy_from_slice(&self.mac_source);
+        macs
+    }
+
+    fn lane(&self) -> u8 {
+        self.lane
     }
 }
 

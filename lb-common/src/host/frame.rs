@@ -1,6 +1,6 @@
 //! A frame on the host, with room in front as a driver leaves it.
 
-use crate::packet::{MAX_OFFSET, Packet};
+use crate::packet::{Fronted, MAX_OFFSET, Packet};
 
 /// How much room there is in front of a frame, in bytes (`XDP_PACKET_HEADROOM` less the kernel's own `struct xdp_frame`).
 const HEADROOM: usize = 256 - 40;
@@ -66,5 +66,18 @@ impl Packet for HostFrame {
         }
         self.bytes.truncate(self.start + length);
         Some(())
+    }
+}
+
+impl Fronted for HostFrame {
+    type Front<'a, const LEN: usize> = &'a [u8; LEN];
+    type FrontMut<'a, const LEN: usize> = &'a mut [u8; LEN];
+
+    fn front<const LEN: usize>(&self) -> Option<&[u8; LEN]> {
+        self.bytes().first_chunk()
+    }
+
+    fn front_mut<const LEN: usize>(&mut self) -> Option<&mut [u8; LEN]> {
+        self.bytes[self.start..].first_chunk_mut()
     }
 }

@@ -107,6 +107,7 @@ impl<P: Packet + ?Sized> Path<P> for HostTables {}
 
 impl Tables for HostTables {
     type Bucket<'a> = HostBucket<'a>;
+    type Backend<'a> = &'a Backend;
     type Flow<'a> = HostFlow<'a>;
     type Bits<'a> = HostBits<'a>;
     type Fragments<'a> = Entry<'a, FragmentKey, Fragments>;
@@ -131,6 +132,10 @@ impl Tables for HostTables {
 
     fn backend(&self, id: u32) -> Option<Backend> {
         at(&self.backends, id).copied()
+    }
+
+    fn backend_cell(&self, id: u32) -> Option<&Backend> {
+        at(&self.backends, id)
     }
 
     fn backend_now(&self, id: u32) -> Option<Backend> {
@@ -203,6 +208,10 @@ impl Tables for HostTables {
 
     fn path_mtu(&self, far_end: &Address) -> Option<PathMtu> {
         self.paths.borrow().get(far_end).copied()
+    }
+
+    fn has_told_paths(&self) -> bool {
+        self.paths.borrow().values().any(|path| path.mtu != 0)
     }
 
     fn learn_path_mtu(&self, far_end: &Address, path: PathMtu) -> bool {
@@ -305,10 +314,9 @@ impl Tables for HostTables {
             Direction::Request => Traffic { packets: 1, bytes: bytes.into(), ..Traffic::default() },
             Direction::Reply => Traffic { reply_packets: 1, reply_bytes: bytes.into(), ..Traffic::default() },
         };
-        *self.service_traffic.borrow_mut().entry(service).or_default() += one;
-        if backend != Slot::NOBODY {
-            *self.backend_traffic.borrow_mut().entry(backend).or_default() += one;
-        }
+        let (map, id) =
+            if backend == Slot::NOBODY { (&self.service_traffic, service) } else { (&self.backend_traffic, backend) };
+        *map.borrow_mut().entry(id).or_default() += one;
     }
 
     fn count_limit(&self, limit: u32, admitted: bool) {

@@ -88,15 +88,15 @@ fn run(ctx: *mut xdp_md, subject: extern "C" fn(*mut xdp_md) -> u32) -> u32 {
     let flow = (work.count as u32).wrapping_mul(STRIDE) & work.mask;
     for (word, value) in work.template.iter().enumerate() {
         // SAFETY: compared with the frame's end above.
-        unsafe { copy_to((start as *mut u8).add(8 * word), value.to_ne_bytes()) };
+        unsafe { copy_to::<0, 8>((start as *mut u8).add(8 * word), value.to_ne_bytes()) };
     }
     let address = work.address.wrapping_add(flow >> PORT_BITS).to_be_bytes();
     let port = (1024 + (flow & ((1 << PORT_BITS) - 1)) as u16).to_be_bytes();
     let (address_at, port_at) = if work.v4 != 0 { (26, 34) } else { (34, 54) };
     // SAFETY: both lie in what was compared with the frame's end.
     unsafe {
-        copy_to((start + address_at) as *mut u8, address);
-        copy_to((start + port_at) as *mut u8, port);
+        copy_to::<0, 4>((start + address_at) as *mut u8, address);
+        copy_to::<0, 2>((start + port_at) as *mut u8, port);
     }
     verdict
 }

@@ -14,7 +14,7 @@ use crate::config::{Forward, Limit, Per, Unit};
 use crate::dataplane::DataPlane;
 use crate::dataplane::kernel::TOOLCHAIN;
 use crate::limiter;
-use crate::plan::BackendState;
+use crate::plan::{BackendState, ServiceState};
 use crate::vip::Vip;
 
 impl<P: DataPlane> Controller<P> {
@@ -68,7 +68,7 @@ impl<P: DataPlane> Controller<P> {
     pub fn services(&self) -> Result<Vec<ServiceRow>> {
         let row = |service: &crate::config::Service| {
             let state = self.state.services.get(&service.vip);
-            let traffic = state.map(|state| self.plane.service_traffic(state.id)).transpose()?.unwrap_or_default();
+            let traffic = state.map(|state| self.traffic(state)).transpose()?.unwrap_or_default();
             Ok(ServiceRow {
                 name: service.name.clone(),
                 vip: service.vip.to_string(),
@@ -83,6 +83,15 @@ impl<P: DataPlane> Controller<P> {
             })
         };
         self.config.services.iter().map(row).collect()
+    }
+
+    /// What a service carried: its backends, and what none of them did.
+    fn traffic(&self, service: &ServiceState) -> Result<Traffic> {
+        let mut carried = self.plane.service_traffic(service.id)?;
+        for backend in service.backends.values() {
+            carried += self.plane.backend_traffic(backend.id)?;
+        }
+        Ok(carried)
     }
 
     /// The backends of all services, or of one.
@@ -178,7 +187,7 @@ impl<P: DataPlane> Controller<P> {
         let mut services = Vec::new();
         for vip in configured.chain(retiring) {
             let state = self.state.services.get(vip);
-            let traffic = state.map(|state| self.plane.service_traffic(state.id)).transpose()?.unwrap_or_default();
+            let traffic = state.map(|state| self.traffic(state)).transpose()?.unwrap_or_default();
             services.push(carried(self.name(vip), traffic));
         }
         let gone = carried(String::new(), self.plane.gone_traffic()?);

@@ -67,10 +67,14 @@ impl DataPlane for Fake {
             }
             Op::PutBackend { id, backend } => {
                 *at(&mut tables.backends, *id)? = *backend;
-                tables.backend_traffic.get_mut().remove(id);
+                self.gone += tables.backend_traffic.get_mut().remove(id).unwrap_or_default();
             }
             Op::MoveBackend { id, backend } => *at(&mut tables.backends, *id)? = *backend,
-            Op::RemoveBackend { id } => *at(&mut tables.backends, *id)? = Backend::default(),
+            Op::RemoveBackend { id } => {
+                let Backend { service, .. } = core::mem::take(at(&mut tables.backends, *id)?);
+                let carried = tables.backend_traffic.get_mut().remove(id).unwrap_or_default();
+                *tables.service_traffic.get_mut().entry(service).or_default() += carried;
+            }
             Op::WriteTable { table, slots } => {
                 ensure!(table.len as usize == slots.len(), "{} slots for a table of {}", slots.len(), table.len);
                 for (index, slot) in (table.base..).zip(slots.iter()) {
@@ -91,7 +95,7 @@ impl DataPlane for Fake {
             }
             Op::PutService { id, head } => {
                 *at(&mut tables.services, *id)? = *head;
-                tables.service_traffic.get_mut().remove(id);
+                self.gone += tables.service_traffic.get_mut().remove(id).unwrap_or_default();
             }
             Op::Publish { service, table } => at(&mut tables.services, *service)?.table = table.pack(),
             Op::SetFlags { service, flags } => at(&mut tables.services, *service)?.flags = *flags,

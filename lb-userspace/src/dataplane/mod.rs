@@ -147,7 +147,7 @@ pub trait DataPlane: Send {
     /// The packet path's clock, in seconds.
     fn now_s(&self) -> u32;
 
-    /// What a service carried.
+    /// What a service carried that none of its present backends did.
     fn service_traffic(&self, id: u32) -> anyhow::Result<Traffic>;
 
     /// What services carried that are gone.

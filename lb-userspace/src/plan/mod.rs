@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use lb_common::abi::{Backend, ERROR_LIMIT, FLOW_LIMIT, MAX_LIMITS, QuicKey, Service, Slot, Table, VipKey};
+use lb_common::abi::{Backend, ERROR_LIMIT, FLOW_LIMIT, Lane, MAX_LIMITS, QuicKey, Service, Slot, Table, VipKey};
 
 pub use adopt::{Adopted, adopt};
 pub use held::{BackendState, LimitState, ServiceState, SlotCount};
@@ -365,7 +365,7 @@ impl Planner<'_> {
 /// A backend's row.
 fn row(listens: SocketAddr, service: u32, backend: &DesiredBackend, pool: u16) -> Backend {
     let way = &backend.way;
-    Backend {
+    let row = Backend {
         address: listens.ip().into(),
         port: u16::from_ne_bytes(listens.port().to_be_bytes()),
         delivery: way.delivery,
@@ -379,6 +379,7 @@ fn row(listens: SocketAddr, service: u32, backend: &DesiredBackend, pool: u16) -
         tags: way.tags,
         pool,
         forward: backend.forward.number(),
-        pad: 0,
-    }
+        lane: Lane::NONE,
+    };
+    Backend { lane: row.lane_of(), ..row }
 }

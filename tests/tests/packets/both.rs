@@ -227,7 +227,9 @@ fn put(object: &mut Object, stage: &Stage) {
     elements::<Backend>(object, map::BACKENDS, (0..).zip(stage.backends.iter().copied()));
     elements::<Limit>(object, map::LIMITS, stage.limits.iter().map(|(id, limit)| (*id, *limit)));
     elements::<BucketCell>(object, map::SERVICE_BUCKETS, stage.limits.keys().map(|id| (*id, BucketCell::default())));
-    elements::<Settings>(object, map::SETTINGS, [(0, stage.settings)]);
+    elements::<Settings>(object, map::SETTINGS_SECTION, [(0, stage.settings)]);
+    let told = stage.paths.values().any(|path| path.mtu != 0);
+    elements::<u32>(object, map::PATHS_SECTION, [(0, told.into())]);
     let addresses = stage.addresses.keys().copied().chain(stage.endpoints.keys().map(|listens| listens.address));
     let vips = stage.vips.iter().map(|(vip, id)| (*vip, *id));
     Index::new(object, CAPACITY).and_then(|mut index| index.derive(vips, addresses)).expect("the index");

@@ -1,5 +1,8 @@
 //! The host's build of the packet path, with the rows of a stage.
 
+use std::collections::BTreeMap;
+
+use lb_common::abi::Traffic;
 use lb_common::decide::closely;
 use lb_common::host::{HostFrame, HostTables};
 use lb_common::refusal::Action;
@@ -74,8 +77,9 @@ impl Host {
             }
         }
         let refused: u64 = self.refused.iter().sum();
-        let carried: u64 =
-            self.tables.service_traffic.borrow().values().map(|one| one.packets + one.reply_packets).sum();
+        let sum =
+            |all: &BTreeMap<u32, Traffic>| -> u64 { all.values().map(|one| one.packets + one.reply_packets).sum() };
+        let carried = sum(&self.tables.service_traffic.borrow()) + sum(&self.tables.backend_traffic.borrow());
         if refused + carried == self.packets {
             Ok(found)
         } else {

@@ -132,9 +132,14 @@ impl Rig {
     /// What a service carried, by its name; asserts that both agree.
     #[track_caller]
     pub(crate) fn traffic(&self, service: &str) -> Traffic {
-        let id = self.state.services.values().find(|state| state.name == service).expect("a known service").id;
-        let host = self.fake.service_traffic(id).unwrap();
-        assert_eq!(host, self.kernel.service_traffic(id).unwrap());
+        let state = self.state.services.values().find(|state| state.name == service).expect("a known service");
+        let mut host = self.fake.service_traffic(state.id).unwrap();
+        assert_eq!(host, self.kernel.service_traffic(state.id).unwrap());
+        for backend in state.backends.values() {
+            let carried = self.fake.backend_traffic(backend.id).unwrap();
+            assert_eq!(carried, self.kernel.backend_traffic(backend.id).unwrap());
+            host += carried;
+        }
         host
     }
 

@@ -180,7 +180,7 @@ impl Stage {
         let ids: Vec<u32> = (first..).take(rows.len()).collect();
         let protocol = self.services[service as usize].vip.protocol;
         for (&id, row) in ids.iter().zip(rows) {
-            let mut row = Backend { service, ..*row };
+            let mut row = Backend { service, lane: row.lane_of(), ..*row };
             let flag = match row.forward {
                 Forward::NAT => EndpointFlags::NAT,
                 Forward::SNAT => EndpointFlags::SNAT,

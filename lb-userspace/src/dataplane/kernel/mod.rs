@@ -158,16 +158,40 @@ impl Kernel {
         keys.iter().try_for_each(|key| remove_known(&mut self.source_buckets, key).map(|_| ()))
     }
 
-    /// Adds what a service carried to what those carried that are gone, in the row behind the last service's, which no
-    /// program writes.
-    fn bury_traffic(&mut self, id: u32) -> Result<()> {
-        let row = self.services.len();
-        let carried = sum(&self.service_traffic, id)?;
+    /// The row of `service_traffic` in which is what services carried that are gone.
+    const fn gone_row(&self) -> u32 {
+        self.services.len()
+    }
+
+    /// The row in which is what backends of a service carried that are gone.
+    const fn left_row(&self, service: u32) -> u32 {
+        self.gone_row() + 1 + service
+    }
+
+    /// Adds what a service carried to what those carried that are gone.
+    fn bury_service(&mut self, id: u32) -> Result<()> {
+        for row in [id, self.left_row(id)] {
+            let carried = sum(&self.service_traffic, row)?;
+            if carried != Traffic::default() {
+                // First to zero: of a write that fails half-way less is told than was carried, and not more.
+                zero(&mut self.service_traffic, row, self.cpus)?;
+                self.add_up(self.gone_row(), carried)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what a backend carried to a row that no program writes.
+    fn bury_backend(&mut self, id: u32, row: u32) -> Result<()> {
+        let carried = sum(&self.backend_traffic, id)?;
         if carried == Traffic::default() {
             return Ok(());
         }
-        // First to zero: of a write that fails half-way less is told than was carried, and not more.
-        zero(&mut self.service_traffic, id, self.cpus)?;
+        zero(&mut self.backend_traffic, id, self.cpus)?;
+        self.add_up(row, carried)
+    }
+
+    fn add_up(&mut self, row: u32, carried: Traffic) -> Result<()> {
         let mut total = sum(&self.service_traffic, row)?;
         total += carried;
         let mut values = vec![Traffic::default(); self.cpus];
@@ -175,7 +199,7 @@ impl Kernel {
             *first = total;
         }
         let values = PerCpuValues::try_from(values).context("one value for each CPU")?;
-        self.service_traffic.set(row, values, 0).context("adding up what services carried")
+        self.service_traffic.set(row, values, 0).context("adding up what was carried")
     }
 
     /// Writes a backend's row, which programs may be reading at this moment: its version is odd until it is whole.
@@ -245,7 +269,8 @@ impl DataPlane for Kernel {
             }
             Op::PutBackend { id, backend } => {
                 if !Unused::take(&mut self.unused.backends, *id) {
-                    zero(&mut self.backend_traffic, *id, self.cpus)?;
+                    // Packets that were under way when the id's last owner left.
+                    self.bury_backend(*id, self.gone_row())?;
                 }
                 self.write_backend(*id, *backend)?;
             }
@@ -260,7 +285,12 @@ impl DataPlane for Kernel {
                     self.write_backend(*id, *backend)?;
                 }
             }
-            Op::RemoveBackend { id } => self.write_backend(*id, Backend::default())?,
+            Op::RemoveBackend { id } => {
+                let Backend { service, .. } = self.backends.read(*id)?;
+                self.write_backend(*id, Backend::default())?;
+                let row = if service < self.services.len() { self.left_row(service) } else { self.gone_row() };
+                self.bury_backend(*id, row)?;
+            }
             Op::WriteTable { table, slots } => {
                 ensure!(table.len as usize == slots.len(), "{} slots for a table of {}", slots.len(), table.len);
                 self.slots.write_run(table.base, slots.iter().map(|slot| slot.word()))?;
@@ -282,7 +312,7 @@ impl DataPlane for Kernel {
             }
             Op::PutService { id, head } => {
                 if !Unused::take(&mut self.unused.services, *id) {
-                    zero(&mut self.service_traffic, *id, self.cpus)?;
+                    self.bury_service(*id)?;
                 }
                 self.services.write(*id, *head)?;
             }
@@ -294,7 +324,7 @@ impl DataPlane for Kernel {
             }
             Op::RemoveService { id } => {
                 self.services.write(*id, Service::default())?;
-                self.bury_traffic(*id)?;
+                self.bury_service(*id)?;
             }
             Op::PutVip { vip, service } => {
                 self.index.need(&vip.address)?;
@@ -453,11 +483,13 @@ impl DataPlane for Kernel {
     }
 
     fn service_traffic(&self, id: u32) -> Result<Traffic> {
-        sum(&self.service_traffic, id)
+        let mut carried = sum(&self.service_traffic, id)?;
+        carried += sum(&self.service_traffic, self.left_row(id))?;
+        Ok(carried)
     }
 
     fn gone_traffic(&self) -> Result<Traffic> {
-        sum(&self.service_traffic, self.services.len())
+        sum(&self.service_traffic, self.gone_row())
     }
 
     fn backend_traffic(&self, id: u32) -> Result<Traffic> {

@@ -3,10 +3,11 @@
 use std::os::fd::BorrowedFd;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{Array, Map};
+use aya::maps::{HashMap, Map, MapData};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::{Settings, Slot, constant, map, program};
+use lb_common::Address;
+use lb_common::abi::{PathMtu, Settings, Slot, constant, map, program};
 use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::pins::Pins;
@@ -30,15 +31,20 @@ pub struct Object {
 impl Object {
     /// Makes the maps and has the verifier check the programs.
     pub fn load(capacity: Capacity, trace: bool) -> Result<Self> {
-        Self::make(capacity, trace, None)
+        Self::make(capacity, trace, None, false)
+    }
+
+    /// The same for maps into which those that are pinned, and hold more or less, will be copied.
+    pub(super) fn load_for(pins: &Pins, capacity: Capacity, trace: bool) -> Result<Self> {
+        Self::make(capacity, trace, None, has_told_paths(pins))
     }
 
     /// Has the verifier check the programs with maps that are pinned, which hold this much.
     pub(super) fn adopt(capacity: Capacity, trace: bool, pins: &Pins) -> Result<Self> {
-        Self::make(capacity, trace, Some(pins))
+        Self::make(capacity, trace, Some(pins), has_told_paths(pins))
     }
 
-    fn make(capacity: Capacity, trace: bool, pins: Option<&Pins>) -> Result<Self> {
+    fn make(capacity: Capacity, trace: bool, pins: Option<&Pins>, told: bool) -> Result<Self> {
         ensure!(
             capacity.tables.checked_mul(capacity.table_size).is_some(),
             "{}, more than a map can hold: lower `table_size` under [weir]",
@@ -48,9 +54,9 @@ impl Object {
         let mut loader = EbpfLoader::new();
         for Shape { name, entries, .. } in SHAPES {
             // Also for one that is pinned: aya checks indices by what it is told here.
-            loader.map_max_entries(name, entries(capacity));
+            loader.map_max_entries(in_object(name), entries(capacity));
             if let Some(pins) = pins {
-                loader.map_pin_path(name, pins.map(name));
+                loader.map_pin_path(in_object(name), pins.map(name));
             }
         }
         loader.map_max_entries(map::CENSUS, CENSUS);
@@ -58,6 +64,10 @@ impl Object {
         loader.override_global(constant::TRACE, &trace, true);
         loader.override_global(constant::PLACE_BITS, &bits[0], true);
         loader.override_global(constant::KNOWN_BITS, &bits[1], true);
+        let (told, settings) = (u32::from(told), settings(pins, capacity)?);
+        // What the object file has in a section is written into its map, also into one that is pinned.
+        loader.override_global(map::SETTINGS, &settings, true);
+        loader.override_global(constant::PATHS_TOLD, &told, true);
         let mut ebpf = loader.load(OBJECT).with_context(|| {
             format!(
                 "making the maps in the kernel ({}; `table_size`, `max_services`, `max_flows`, `max_sources` and \
@@ -65,12 +75,6 @@ impl Object {
                 of_slots(capacity)
             )
         })?;
-        if pins.is_none() {
-            // What says how the pools of ports lie: a set of maps is not understood without it.
-            let settings = Settings { stride: capacity.snat_stride, ..Settings::default() };
-            let map = ebpf.map_mut(map::SETTINGS).context("the object has no map SETTINGS")?;
-            Array::try_from(map).and_then(|mut map| map.set(0, settings, 0)).context("writing SETTINGS")?;
-        }
         let _undisturbed = Undisturbed::new()?;
         xdp(&mut ebpf)?.load().context("loading the XDP program")?;
         egress(&mut ebpf)?.load().context("loading the tc program")?;
@@ -97,23 +101,42 @@ impl Object {
     where
         T: TryFrom<Map, Error = aya::maps::MapError>,
     {
-        let map = self.ebpf.take_map(name).with_context(|| format!("the object has no map {name}"))?;
+        let map = self.ebpf.take_map(in_object(name)).with_context(|| format!("the object has no map {name}"))?;
         T::try_from(map).with_context(|| format!("the map {name} is of another type"))
     }
 
     /// A map that nobody has taken out yet.
     pub(super) fn loaded_mut(&mut self, name: &str) -> Result<&mut Map> {
-        self.ebpf.map_mut(name).with_context(|| format!("the object has no map {name}"))
+        self.ebpf.map_mut(in_object(name)).with_context(|| format!("the object has no map {name}"))
     }
 
     /// The file descriptor of an array.
     pub fn array_fd(&self, name: &str) -> Result<BorrowedFd<'_>> {
         use std::os::fd::AsFd as _;
-        match self.ebpf.map(name).with_context(|| format!("the object has no map {name}"))? {
+        match self.ebpf.map(in_object(name)).with_context(|| format!("the object has no map {name}"))? {
             Map::Array(data) => Ok(data.fd().as_fd()),
             other => bail!("the map {name} is no array but {other:?}"),
         }
     }
+}
+
+/// The settings that programs begin with: those that are pinned. New ones say how the pools of ports lie: a set of maps is not
+/// understood without it.
+fn settings(pins: Option<&Pins>, capacity: Capacity) -> Result<Settings> {
+    let Some(pins) = pins else { return Ok(Settings { stride: capacity.snat_stride, ..Settings::default() }) };
+    pins.settings()
+}
+
+/// Whether anything was told of paths to programs that ran with these maps. When that cannot be read, the programs look.
+fn has_told_paths(pins: &Pins) -> bool {
+    let data = MapData::from_pin(pins.map(map::PATHS)).map(Map::HashMap);
+    let Some(paths) = data.ok().and_then(|map| HashMap::<_, Address, PathMtu>::try_from(map).ok()) else { return true };
+    paths.iter().any(|path| path.map_or(true, |(_, path)| path.mtu != 0))
+}
+
+/// What the object file calls a map.
+fn in_object(name: &str) -> &str {
+    if name == map::SETTINGS { map::SETTINGS_SECTION } else { name }
 }
 
 /// How large the largest map is, for a person.

@@ -84,8 +84,7 @@ pub(super) const SHAPES: [Shape; 29] = [
     lru::<FragmentKey, Fragments>(map::FRAGMENTS, |of| of.fragments),
     hash::<QuicKey, u32>(map::QUIC_SERVERS, |of| of.quic_servers),
     hash::<Address, PathMtu>(map::PATHS, |of| of.paths),
-    // The last row is of services that are gone.
-    counter::<Traffic>(map::SERVICE_TRAFFIC, |of| of.services.saturating_add(1)),
+    counter::<Traffic>(map::SERVICE_TRAFFIC, |of| of.services.saturating_mul(2).saturating_add(1)),
     counter::<Traffic>(map::BACKEND_TRAFFIC, |of| of.backends),
     counter::<LimitCount>(map::LIMIT_COUNTS, |of| of.limits),
     counter::<u64>(map::REFUSALS, |_| REFUSALS),

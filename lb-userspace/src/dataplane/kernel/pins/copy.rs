@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result};
 use aya::Pod;
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use lb_common::Address;
 use lb_common::abi::{
     Backend, BucketCell, Device, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Order, OrderKey, PathMtu,
@@ -140,22 +140,20 @@ fn array<T: Pod>(from: &Set<'_>, to: &Set<'_>, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// What services carried. The last row is of those that are gone, wherever it is.
+/// What services carried: a row each, one of those that are gone, and a row each for what their backends carried that are.
 fn services_traffic(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
-    counters::<Traffic>(from, to, map::SERVICE_TRAFFIC)?;
     let old: PerCpuArray<MapData, Traffic> = from.open(map::SERVICE_TRAFFIC)?;
     let mut new: PerCpuArray<MapData, Traffic> = to.open(map::SERVICE_TRAFFIC)?;
-    let (was, is) = (old.len().saturating_sub(1), new.len().saturating_sub(1));
-    if was == is {
-        return Ok(());
+    let (was, is) = (old.len() / 2, new.len() / 2);
+    let both = 0..was.min(is);
+    let rows = both.clone().map(|id| (id, id)).chain([(was, is)]).chain(both.map(|id| (was + 1 + id, is + 1 + id)));
+    for (before, after) in rows {
+        let values = old.get(&before, 0).with_context(|| format!("reading {}", from.shown(map::SERVICE_TRAFFIC)))?;
+        if values.iter().any(|value| *value != Traffic::default()) {
+            new.set(after, values, ANY).with_context(|| format!("writing {}", to.shown(map::SERVICE_TRAFFIC)))?;
+        }
     }
-    let gone = old.get(&was, 0).with_context(|| format!("reading {}", from.shown(map::SERVICE_TRAFFIC)))?;
-    if was < is {
-        let none = vec![Traffic::default(); gone.len()];
-        let none = PerCpuValues::try_from(none).context("one value for each CPU")?;
-        new.set(was, none, ANY).with_context(|| format!("writing {}", to.shown(map::SERVICE_TRAFFIC)))?;
-    }
-    new.set(is, gone, ANY).with_context(|| format!("writing {}", to.shown(map::SERVICE_TRAFFIC)))
+    Ok(())
 }
 
 fn counters<T: Pod + Default + PartialEq>(from: &Set<'_>, to: &Set<'_>, name: &str) -> Result<()> {

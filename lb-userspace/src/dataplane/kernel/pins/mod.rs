@@ -52,7 +52,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::links::FdLink;
-use lb_common::abi::Meta;
+use lb_common::abi::{Meta, Settings};
 use nix::fcntl::{RenameFlags, renameat2};
 
 pub use detach::detach;
@@ -123,6 +123,11 @@ impl Pins {
 
     fn maps(&self) -> Set<'_> {
         Set::new(&self.folder, MAPS)
+    }
+
+    /// What holds for all services, in the maps that are pinned.
+    pub(super) fn settings(&self) -> Result<Settings> {
+        self.maps().settings()
     }
 
     fn next(&self) -> Set<'_> {

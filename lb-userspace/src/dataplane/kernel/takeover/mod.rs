@@ -88,7 +88,8 @@ impl TakeOver {
         }
         let object = match kind {
             Kind::Adopt => Object::adopt(capacity, trace, &pins)?,
-            Kind::Fresh | Kind::Resize => Object::load(capacity, trace)?,
+            Kind::Resize => Object::load_for(&pins, capacity, trace)?,
+            Kind::Fresh => Object::load(capacity, trace)?,
         };
         let meta = match pins.found() {
             Some((meta, _)) => meta,
