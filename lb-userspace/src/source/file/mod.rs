@@ -73,13 +73,16 @@ struct Reader {
 
 impl Reader {
     fn read(&mut self, all: bool) -> Option<Report> {
-        let unwatched = self.watch.refresh().err();
-        if let Some(problem) = unwatched.as_ref().filter(|_| unwatched != self.unwatched) {
-            tracing::warn!("{problem}");
-        }
-        self.unwatched = unwatched;
         let mut changes: Changes = self.watch.take(Instant::now());
         changes.all |= all;
+        // Where other text in plain files is all that changed, the same has to be watched as before.
+        if self.unwatched.is_some() || !self.tree.knows_all_but(&changes) {
+            let unwatched = self.watch.refresh().err();
+            if let Some(problem) = unwatched.as_ref().filter(|_| unwatched != self.unwatched) {
+                tracing::warn!("{problem}");
+            }
+            self.unwatched = unwatched;
+        }
         match self.tree.read(&changes) {
             Ok(Some(snapshot)) => Some(Report::Snapshot(snapshot)),
             Ok(None) => None,

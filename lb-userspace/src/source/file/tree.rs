@@ -29,6 +29,8 @@ const MAX_TOLD: usize = 10;
 pub(super) struct Tree {
     root: PathBuf,
     files: BTreeMap<PathBuf, CachedFile>,
+    /// The root is a directory, and those were all its files when it was last listed.
+    listed: bool,
     digests: RandomState,
 }
 
@@ -74,17 +76,20 @@ impl Stamp {
 impl Tree {
     /// The file or directory at `root`, not yet read.
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, files: BTreeMap::new(), digests: RandomState::new() }
+        Self { root, files: BTreeMap::new(), listed: false, digests: RandomState::new() }
     }
 
     /// Reads what changed, and says what the whole holds now or everything that is wrong with it; `None` while that
     /// cannot be known, because the only file is being replaced.
     pub(super) fn read(&mut self, changes: &Changes) -> Result<Option<Snapshot>, String> {
+        if self.knows_all_but(changes) {
+            return self.read_only(changes);
+        }
+        self.listed = false;
         let mut files = BTreeMap::new();
         let mut bytes = 0_u64;
         let paths = self.list(changes)?;
-        let root = self.root.display();
-        let too_much = || format!("{root}: found more than {MAX_BYTES} bytes, expected fewer: use several registries");
+        let too_much = || too_much(&self.root);
         // Before any of it is in memory.
         let sizes = paths.iter().filter_map(|path| Some(std::fs::metadata(path).ok()?.len()));
         if sizes.sum::<u64>() > MAX_BYTES {
@@ -104,6 +109,36 @@ impl Tree {
             return Ok(None);
         }
         self.files = files;
+        self.listed = self.root.is_dir();
+        self.snapshot().map(Some)
+    }
+
+    /// Whether nothing changed but the text of some plain files of the directory, so that it need not be listed.
+    pub(super) fn knows_all_but(&self, changes: &Changes) -> bool {
+        let is_plain = |path: &PathBuf| {
+            let counts = path.file_name().is_some_and(is_registry_file);
+            let plain = || std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+            path.parent() == Some(&self.root) && (!counts || plain())
+        };
+        self.listed
+            && !changes.all
+            && !changes.written.is_empty()
+            && self.files.len() + changes.written.len() <= MAX_FILES
+            && changes.written.iter().all(is_plain)
+    }
+
+    /// Reads the files that changed, and no others.
+    fn read_only(&mut self, changes: &Changes) -> Result<Option<Snapshot>, String> {
+        for path in changes.written.iter().filter(|path| path.file_name().is_some_and(is_registry_file)) {
+            let known = self.files.remove(path);
+            if let Some(file) = read_one(path, known, changes, &self.digests) {
+                self.files.insert(path.clone(), file);
+            }
+        }
+        if self.files.values().map(|file| file.stamp.bytes).fold(0, u64::saturating_add) > MAX_BYTES {
+            self.listed = false;
+            return Err(too_much(&self.root));
+        }
         self.snapshot().map(Some)
     }
 
@@ -125,7 +160,7 @@ impl Tree {
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(&self.root).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
-            if is_registry_file(&entry.file_name()) {
+            if is_registry_file(entry.file_name().as_os_str()) {
                 paths.push(entry.path());
             }
             if paths.len() > MAX_FILES {
@@ -172,6 +207,11 @@ impl Tree {
         }
         Err(problems.join("\n"))
     }
+}
+
+fn too_much(root: &Path) -> String {
+    let root = root.display();
+    format!("{root}: found more than {MAX_BYTES} bytes, expected fewer: use several registries")
 }
 
 /// Whether a directory's entry counts: `*.toml`, neither hidden nor an editor's backup or lock.
@@ -293,6 +333,32 @@ mod tests {
         std::fs::write(&path, "servi").expect("written");
         assert_eq!(tree.read(&unsettled), Ok(before));
         assert!(tree.read(&Changes::default()).is_err());
+    }
+
+    #[test]
+    fn where_files_alone_changed_no_other_is_looked_at() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        for name in ["a", "b"] {
+            std::fs::write(path(&format!("{name}.toml")), format!("service = '{name}'")).expect("written");
+        }
+        let mut tree = Tree::new(directory.path().to_owned());
+        let mut names = |changes: &Changes| {
+            let snapshot = tree.read(changes).expect("good").expect("known");
+            snapshot.into_keys().collect::<Vec<_>>()
+        };
+        let written = |name: &str| Changes { written: [path(name)].into(), ..Changes::default() };
+        assert_eq!(names(&all()), ["a", "b"]);
+        std::fs::remove_file(path("b.toml")).expect("removed");
+        std::fs::write(path("a.toml"), "service = 'c'").expect("written");
+        assert_eq!(names(&written("a.toml")), ["b", "c"], "nobody said that the other is gone");
+        assert_eq!(names(&written("a.toml~")), ["b", "c"]);
+        assert_eq!(names(&written("b.toml")), ["c"]);
+        std::fs::write(path("target"), "service = 'd'").expect("written");
+        std::os::unix::fs::symlink("target", path("d.toml")).expect("linked");
+        assert_eq!(names(&written("d.toml")), ["c", "d"], "a link is found by a list");
+        std::fs::remove_file(path("a.toml")).expect("removed");
+        assert_eq!(names(&written("d.toml")), ["d"]);
     }
 
     #[test]
