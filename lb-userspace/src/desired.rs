@@ -249,7 +249,7 @@ fn stay_half_way(backends: &mut BTreeMap<SocketAddr, DesiredBackend>, held: &Ser
 /// there knows of no next hop yet, and the stack may not let pass what XDP sends.
 fn stay_on_their_way(service: &mut DesiredService, held: &ServiceState, ground: &Ground) {
     for (listens, backend) in &mut service.backends {
-        if ground.hops.hops.contains_key(&listens.ip()) {
+        if ground.hops.get(&listens.ip()).is_some() {
             continue;
         }
         let row = held.backends.get(listens).map(|held| &held.row);

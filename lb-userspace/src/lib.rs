@@ -19,6 +19,7 @@ pub mod memory;
 mod netlink;
 pub mod nexthop;
 pub mod orders;
+mod parallel;
 pub mod plan;
 pub mod ramp;
 pub mod reset;

@@ -42,7 +42,7 @@ impl Watch {
     /// Waits until an address has this hop.
     fn until_hop(&mut self, address: &str, expected: &Hop) {
         let address = ip(address);
-        self.until(&format!("{address} by {expected:?}"), |next| next.hops.get(&address) == Some(expected));
+        self.until(&format!("{address} by {expected:?}"), |next| next.hop(&address) == Some(expected));
     }
 
     /// Waits until an address is sent to this Ethernet address.
@@ -50,7 +50,7 @@ impl Watch {
         let address = ip(address);
         self.until(
             &format!("{address} at {mac:x?}"),
-            |next| matches!(next.hops.get(&address), Some(Hop::Device { destination, .. }) if *destination == mac),
+            |next| matches!(next.hop(&address), Some(Hop::Device { destination, .. }) if *destination == mac),
         )
     }
 }
@@ -85,9 +85,9 @@ fn on_link_and_by_routers_of_either_family() {
         let mtu = if address == "2001:db8::9" { 1400 } else { 1500 };
         let expected =
             Hop::Device { ifindex: index_of(&next, "h0"), tags: Tags::NONE, source: own, destination: peer, mtu };
-        assert_eq!(next.hops[&ip(address)], expected, "{address}");
-        assert_eq!(next.via[&ip(address)], "h0");
-        assert!(next.frames.contains_key(&ip(address)));
+        assert_eq!(next.hop(&ip(address)), Some(&expected), "{address}");
+        assert_eq!(next.via(&ip(address)).unwrap(), "h0");
+        assert!(next.frame(&ip(address)).is_some());
     }
     let shown = lab.host.run("ip neigh show");
     assert!(!shown.contains("PERMANENT") && !shown.contains("managed") && !shown.contains("extern_learn"), "{shown}");
@@ -120,8 +120,8 @@ fn through_vlan_devices_frames_leave_from_below_them_with_their_tags() {
         let next = watch.until_sent_to(address, peer);
         let source = mac_of(&lab.host, device);
         let expected = Hop::Device { ifindex: index_of(&next, "h0"), tags, source, destination: peer, mtu: 1400 };
-        assert_eq!(next.hops[&ip(address)], expected, "{address}");
-        assert_eq!(next.via[&ip(address)], device);
+        assert_eq!(next.hop(&ip(address)), Some(&expected), "{address}");
+        assert_eq!(next.via(&ip(address)).unwrap(), device);
     }
 }
 
@@ -130,10 +130,12 @@ fn where_this_hosts_own_packets_come_from() {
     let lab = Lab::new();
     lab.host.run("ip address add 10.77.0.7/32 dev lo; ip route add 192.0.2.0/24 via 10.77.0.2 src 10.77.0.7");
     let mut watch = Watch::new(&lab, &["192.0.2.9", "10.77.0.2", "fd77::2"]);
-    let next = watch.until("all routes", |next| next.sources.len() == 3);
-    let sources = ["192.0.2.9", "10.77.0.2", "fd77::2"].map(|address| next.sources[&ip(address)]);
+    let next =
+        watch.until("all routes", |next| next.iter().filter(|(_, reached)| reached.source.is_some()).count() == 3);
+    let sources = ["192.0.2.9", "10.77.0.2", "fd77::2"].map(|address| next.source(&ip(address)).unwrap());
     assert_eq!(sources, [ip("10.77.0.7"), ip("10.77.0.1"), ip("fd77::1")]);
-    assert_eq!(next.routed, [ip("192.0.2.9")].into());
+    let routed: Vec<IpAddr> = next.iter().filter(|(_, reached)| reached.routed).map(|(address, _)| *address).collect();
+    assert_eq!(routed, [ip("192.0.2.9")]);
 }
 
 #[test]
@@ -208,7 +210,7 @@ fn routes_and_rules_that_move() {
     watch.until_sent_to("192.0.2.1", first);
     lab.host.run("ip route replace 192.0.2.0/24 via 10.78.0.2");
     let next = watch.until_sent_to("192.0.2.1", second);
-    assert_eq!(next.via[&ip("192.0.2.1")], "h1");
+    assert_eq!(next.via(&ip("192.0.2.1")).unwrap(), "h1");
     // A rule takes precedence, and gives way again.
     lab.host.run("ip route add 192.0.2.0/24 via 10.77.0.2 table 77; ip rule add to 192.0.2.0/24 table 77");
     watch.until_sent_to("192.0.2.1", first);
@@ -227,7 +229,7 @@ fn a_device_that_goes_and_comes_back_under_its_name() {
     lab.host.run("ip link del h0");
     watch.until_hop("10.77.0.2", &Hop::Stack(StackReason::NoRoute));
     let gone = watch.until("h0 gone", |next| next.devices.values().all(|device| device.name != "h0"));
-    assert!(gone.via.is_empty());
+    assert!(gone.iter().all(|(_, reached)| reached.via.is_none()));
     lab.wire();
     for address in ["10.77.0.2", "fd77::2"] {
         let after = watch.until_sent_to(address, mac_of(&lab.peer, "p0"));
@@ -242,8 +244,8 @@ fn a_bridge_cannot_transmit_and_its_port_can() {
     lab.host.run("ip link set h0 master br0; ip address add 10.77.0.1/24 dev br0");
     let mut watch = Watch::new(&lab, &["10.77.0.2"]);
     watch.until_hop("10.77.0.2", &Hop::Stack(StackReason::CannotTransmit { device: "br0".into() }));
-    let next = watch.until("the frame for the bridge", |next| next.frames.contains_key(&ip("10.77.0.2")));
-    assert_eq!(next.frames[&ip("10.77.0.2")].destination, mac_of(&lab.peer, "p0"));
+    let next = watch.until("the frame for the bridge", |next| next.frame(&ip("10.77.0.2")).is_some());
+    assert_eq!(next.frame(&ip("10.77.0.2")).unwrap().destination, mac_of(&lab.peer, "p0"));
     let bridge = &next.devices[&index_of(&next, "br0")];
     assert_eq!((bridge.kind.as_deref(), bridge.can_transmit), (Some("bridge"), false));
     assert!(next.devices[&index_of(&next, "h0")].can_transmit);
@@ -278,8 +280,7 @@ fn a_storm_of_changes_ends_in_the_right_picture() {
         "for n in $(seq 3000); do echo route replace 192.0.2.0/24 via 10.77.0.2; echo route replace unreachable \
          192.0.2.0/24; done | ip -batch -; ip route replace 192.0.2.0/24 via 10.77.0.3 mtu 1300",
     );
-    watch
-        .until("the last route", |next| matches!(next.hops.get(&ip("192.0.2.1")), Some(Hop::Device { mtu: 1300, .. })));
+    watch.until("the last route", |next| matches!(next.hop(&ip("192.0.2.1")), Some(Hop::Device { mtu: 1300, .. })));
     let requests = watch.follower.requests() - before;
     println!("6,000 route changes: {requests} requests");
     assert!(requests < 1000, "{requests} requests");
@@ -291,8 +292,8 @@ fn what_is_no_longer_followed_is_gone() {
     let mut watch = Watch::new(&lab, &["10.77.0.2", "fd77::2"]);
     watch.until_sent_to("fd77::2", mac_of(&lab.peer, "p0"));
     watch.follower.follow([ip("10.77.0.2")].into()).unwrap();
-    let next = watch.until("one address", |next| next.hops.len() == 1);
-    assert!(!next.frames.contains_key(&ip("fd77::2")));
+    let next = watch.until("one address", |next| next.iter().count() == 1);
+    assert!(next.frame(&ip("fd77::2")).is_none());
     let many: BTreeSet<_> = (0_u32..).take(MAX_FOLLOWED + 1).map(|n| IpAddr::V4(n.into())).collect();
     let refused = watch.follower.follow(many).unwrap_err().to_string();
     assert!(refused.contains("131073") && refused.contains("131072"), "{refused}");
@@ -319,7 +320,7 @@ fn two_thousand_addresses_take_two_thousand_lookups() {
     let began = std::time::Instant::now();
     watch.follower.follow(addresses).unwrap();
     watch.until("all of them by XDP", |next| {
-        next.hops.len() == 2000 && next.hops.values().all(|hop| matches!(hop, Hop::Device { .. }))
+        next.iter().count() == 2000 && next.iter().all(|(_, reached)| matches!(reached.hop, Hop::Device { .. }))
     });
     let (requests, took) = (watch.follower.requests() - before, began.elapsed());
     println!("2,000 addresses: {requests} requests, {took:?}");
@@ -333,7 +334,7 @@ fn two_thousand_addresses_take_two_thousand_lookups() {
         let before = watch.follower.requests();
         lab.host.run(&format!("ip route add 10.80.{n}.16/28 via 10.77.0.3"));
         watch.until("sixteen more unresolved", |next| {
-            next.hops.values().filter(|hop| **hop == Hop::Stack(StackReason::Unresolved)).count() == 16 * n
+            next.iter().filter(|(_, reached)| reached.hop == Hop::Stack(StackReason::Unresolved)).count() == 16 * n
         });
         watch.follower.requests() - before
     });

@@ -1,9 +1,10 @@
 //! Keeping the data plane in step: what has to be looked at anew is merged and planned, and the rest is left alone.
 //!
 //! A service is at rest when its registry says what it said, the kernel's routes to its backends are what they were, and
-//! nothing of it is on its way: then the last plan for it found it in step, and another one would find the same.
+//! nothing of it is on its way: then the last plan for it found it in step, and another one would find the same. Backends
+//! that drain do not disturb its rest before the last of their connections has ended, which takes hours.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,12 +12,16 @@ use super::{Controller, error_limit, flow_limit};
 use crate::dataplane::{DataPlane, Op};
 use crate::desired::{Desired, DesiredService, Ground, Merging, Roster};
 use crate::memory;
-use crate::plan::{Preview, Step, of_steps, plan, plan_part};
+use crate::plan::{Planned, Preview, State, plan_part, plan_whole};
 use crate::ramp::is_ramping;
 use crate::vip::Vip;
 
 /// For how many services steps are planned at once: their tables are in memory until they are written.
 const AT_ONCE: usize = 32;
+
+/// How many services have a turn at once, of those that are reached in another way: what a registry says meanwhile does not
+/// wait for all of them.
+pub(super) const TURNS: usize = 64;
 
 /// How many services the last change is told of, those that moved most.
 const TOLD: usize = 64;
@@ -30,6 +35,24 @@ pub(super) struct AtRest {
     roster: Roster,
     /// How many of its backends count against the most that there may be.
     taken: usize,
+    /// The backends, by id, that nobody lists and that are there for as long as something needs them.
+    lingering: Box<[u32]>,
+}
+
+impl AtRest {
+    /// What `wanted` was merged from, when it may come to rest; `state` is from before it was planned for.
+    fn of(roster: &Roster, taken: usize, vip: &Vip, wanted: &DesiredService, state: &State) -> Self {
+        let held = state.services.get(vip);
+        let lingering = wanted.backends.iter().filter(|(_, backend)| backend.lingers);
+        let lingering = lingering.filter_map(|(listens, _)| Some(held?.backends.get(listens)?.id)).collect();
+        Self { roster: roster.clone(), taken, lingering }
+    }
+
+    /// Whether all that drain still have to.
+    fn is_undisturbed(&self, vip: &Vip, state: &State) -> bool {
+        self.lingering.is_empty()
+            || state.services.get(vip).is_some_and(|held| self.lingering.iter().all(|id| state.is_needed(held, *id)))
+    }
 }
 
 /// What was merged anew.
@@ -42,16 +65,20 @@ struct Merged {
 }
 
 impl<P: DataPlane> Controller<P> {
-    /// Brings the data plane in step, as far as it lets itself. Says how many steps it took.
+    /// Brings the data plane in step, as far as it lets itself, but for those that wait for their turn, of which so many have
+    /// it. Says how many steps it took.
     ///
     /// # Errors
     /// When a plan cannot be made, or a write fails.
-    pub(super) fn keep_in_step(&mut self, now: Instant) -> anyhow::Result<usize> {
-        let merged = self.merge(now);
+    pub(super) fn keep_in_step(&mut self, now: Instant, turns: usize) -> anyhow::Result<usize> {
+        let mut merged = self.merge(now, turns);
         let kept = self.apply(&merged.services, now);
         self.follow(&merged.services);
         if kept.as_ref().is_ok_and(|steps| *steps > MANY) {
-            self.state.compact(&merged.services);
+            self.untidy.append(&mut merged.services);
+        }
+        if self.waiting.is_empty() && !self.untidy.is_empty() {
+            self.state.compact(&std::mem::take(&mut self.untidy));
             memory::give_back();
         }
         match kept {
@@ -64,6 +91,7 @@ impl<P: DataPlane> Controller<P> {
                 // Whatever came of it: the next plan looks at everything.
                 self.whole = true;
                 self.at_rest.clear();
+                self.waiting.clear();
                 Err(error)
             }
         }
@@ -77,15 +105,16 @@ impl<P: DataPlane> Controller<P> {
                 let services = &self.desired.services;
                 let is_reached_alike =
                     |service: &DesiredService| !service.backends.keys().any(|listens| changed.contains(&listens.ip()));
-                self.at_rest.retain(|vip, _| services.get(vip).is_some_and(is_reached_alike));
+                let alike = |vip: &&Vip| services.get(vip).is_some_and(is_reached_alike);
+                self.waiting.extend(self.at_rest.keys().filter(|vip| !alike(vip)));
             }
-            None => self.at_rest.clear(),
+            None => self.waiting.extend(self.at_rest.keys()),
         }
         self.ground = ground;
     }
 
-    /// Merges what is not at rest into what is desired.
-    fn merge(&mut self, now: Instant) -> Merged {
+    /// Merges what is not at rest into what is desired, and so many of those that wait for their turn.
+    fn merge(&mut self, now: Instant, mut turns: usize) -> Merged {
         let mut merging = Merging::new(&self.config, &self.ground, &self.orders, &self.state);
         let mut fresh = Desired::default();
         let mut merged = Merged::default();
@@ -96,14 +125,18 @@ impl<P: DataPlane> Controller<P> {
             listed.insert(service.vip);
             if let Some(known) = self.at_rest.get(&service.vip)
                 && known.roster.is(roster)
+                && known.is_undisturbed(&service.vip, &self.state)
+                && (turns == 0 || !self.waiting.contains(&service.vip))
                 && merging.skip(known.taken)
             {
                 continue;
             }
+            turns -= usize::from(turns > 0 && self.waiting.contains(&service.vip));
             let one = merging.service(service, roster);
             let wanted = one.service;
             if !one.short && !roster.remembered && !is_under_way(&wanted) {
-                merged.at_rest.push((service.vip, AtRest { roster: roster.clone(), taken: one.taken }));
+                let known = AtRest::of(roster, one.taken, &service.vip, &wanted, &self.state);
+                merged.at_rest.push((service.vip, known));
             }
             said.push((&service.name, one.problems));
             fresh.services.insert(service.vip, wanted);
@@ -138,6 +171,8 @@ impl<P: DataPlane> Controller<P> {
             merged.services.insert(vip);
             self.desired.services.insert(vip, service);
         }
+        let at_rest = &self.at_rest;
+        self.waiting.retain(|vip| at_rest.contains_key(vip) && listed.contains(vip));
         self.desired.around(&self.config, &self.ground, &self.state);
         self.desired.flow_limit = Some(flow_limit(self.capacity.flows));
         self.desired.error_limit = Some(error_limit());
@@ -149,8 +184,8 @@ impl<P: DataPlane> Controller<P> {
         let mut change = Preview::default();
         let mut steps = 0;
         if self.whole {
-            let planned = plan(&self.desired, &self.state, &|table| self.plane.slots(table))?;
-            steps += self.carry_out_and_tell(&planned, &mut change)?;
+            let planned = plan_whole(&self.desired, &self.state, &|table| self.plane.slots(table))?;
+            steps += self.carry_out_and_tell(planned, &mut change)?;
         } else {
             let services: Vec<Vip> = services.iter().copied().collect();
             // Also without any there is what belongs to no single one.
@@ -159,7 +194,7 @@ impl<P: DataPlane> Controller<P> {
                 let some: BTreeSet<Vip> = some.iter().copied().collect();
                 let slots = |table| self.plane.slots(table);
                 let planned = plan_part(&self.desired, &self.state, &some, &slots)?;
-                steps += self.carry_out_and_tell(&planned, &mut change)?;
+                steps += self.carry_out_and_tell(planned, &mut change)?;
             }
         }
         if change.moves() {
@@ -168,22 +203,19 @@ impl<P: DataPlane> Controller<P> {
         Ok(steps)
     }
 
-    /// Carries out steps, and adds to `change` what they do to tables.
-    fn carry_out_and_tell(&mut self, steps: &[Step], change: &mut Preview) -> anyhow::Result<usize> {
-        let publishes = steps.iter().any(|step| matches!(step.op, Op::Publish { .. }));
-        let told = publishes.then(|| {
-            let services: BTreeSet<Vip> = steps.iter().filter_map(Step::publishes).collect();
-            let before = self.state.of_services(&services);
-            of_steps(steps, &before, &services, &|table| self.plane.slots(table), &[])
-        });
-        let applied = self.carry_out(steps);
+    /// Carries out a plan, and adds to `change` what it does to tables.
+    fn carry_out_and_tell(&mut self, planned: Planned, change: &mut Preview) -> anyhow::Result<usize> {
+        let mut told = Ok(());
+        if planned.steps.iter().any(|step| matches!(step.op, Op::Publish { .. })) {
+            let slots = |table| self.plane.slots(table);
+            told = change.tell(&planned, &self.state, &slots, TOLD);
+        }
+        let count = planned.steps.len();
+        let applied = self.carry_out(planned.steps);
         // However far it came: those slots move.
         self.handover.begin(std::mem::take(&mut self.state.begun), self.plane.now_s());
         applied?;
-        if let Some(told) = told.transpose()? {
-            change.add(told, TOLD);
-        }
-        Ok(steps.len())
+        told.map(|()| count)
     }
 
     /// Notes which addresses these services need.
@@ -202,12 +234,11 @@ impl<P: DataPlane> Controller<P> {
     }
 }
 
-/// Whether something of a service may change though nobody says anything new: connections end, shares grow.
+/// Whether something of a service may change though nobody says anything new: connections are cut, shares grow.
 fn is_under_way(service: &DesiredService) -> bool {
-    let moves = |backend: &crate::desired::DesiredBackend| backend.lingers || is_ramping(backend.share);
     service.retires
         || !service.cut.is_empty()
-        || service.backends.values().any(moves)
+        || service.backends.values().any(|backend| is_ramping(backend.share))
         || service.backends.values().all(|backend| backend.share == 0)
 }
 
@@ -218,33 +249,6 @@ impl Ground {
         if self.attached != other.attached || self.with_peers != other.with_peers || old.devices != new.devices {
             return None;
         }
-        let mut changed = BTreeSet::new();
-        if Arc::ptr_eq(old, new) {
-            return Some(changed);
-        }
-        unlike(&old.hops, &new.hops, &mut changed);
-        unlike(&old.via, &new.via, &mut changed);
-        unlike(&old.sources, &new.sources, &mut changed);
-        unlike(&old.frames, &new.frames, &mut changed);
-        changed.extend(old.routed.symmetric_difference(&new.routed));
-        Some(changed)
-    }
-}
-
-/// The keys that one map has and the other does not, or has another value for.
-fn unlike<K: Ord + Copy, V: PartialEq>(one: &BTreeMap<K, V>, other: &BTreeMap<K, V>, keys: &mut BTreeSet<K>) {
-    let (mut ones, mut others) = (one.iter().peekable(), other.iter().peekable());
-    loop {
-        let order = match (ones.peek(), others.peek()) {
-            (None, None) => return,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some((key, _)), Some((other, _))) => key.cmp(other),
-        };
-        let one = if order.is_le() { ones.next() } else { None };
-        let other = if order.is_ge() { others.next() } else { None };
-        if one != other {
-            keys.extend(one.or(other).map(|(key, _)| *key));
-        }
+        Some(if Arc::ptr_eq(old, new) { BTreeSet::new() } else { old.unlike(new).collect() })
     }
 }

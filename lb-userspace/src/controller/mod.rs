@@ -36,7 +36,7 @@ use crate::snat::Snats;
 use crate::source::Update;
 use crate::vip::Vip;
 use addresses::Addresses;
-use keeping::AtRest;
+use keeping::{AtRest, TURNS};
 
 /// How long to wait after a failed write: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -129,6 +129,10 @@ pub struct Controller<P> {
     expired: u64,
     /// Services that need not be looked at, by VIP.
     at_rest: BTreeMap<Vip, AtRest>,
+    /// Those of them that are reached in another way than when they came to rest, and wait for their turn.
+    waiting: BTreeSet<Vip>,
+    /// Services of which so much was written that memory is to be put in order.
+    untidy: BTreeSet<Vip>,
     /// Whether the next plan is for everything: nobody knows how far the data plane is in step.
     whole: bool,
     addresses: Addresses,
@@ -173,6 +177,8 @@ impl<P: DataPlane> Controller<P> {
             snat_sweeps: 0,
             expired: 0,
             at_rest: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            untidy: BTreeSet::new(),
             whole: false,
             addresses: Addresses::default(),
             last_change: None,
@@ -222,7 +228,8 @@ impl<P: DataPlane> Controller<P> {
         if self.spoke.is_none() && self.registries.all_spoke() {
             self.spoke = Some(now);
         }
-        self.reconcile(now);
+        // What was just said comes before what waits for its turn.
+        self.reconcile_some(now, 0);
     }
 
     /// Takes in what the kernel says, and acts on it.
@@ -244,7 +251,9 @@ impl<P: DataPlane> Controller<P> {
     /// When to call [`Self::tick`] though nothing was heard.
     pub fn tick_at(&self) -> Option<Instant> {
         let retry = self.behind.as_ref().map(|behind| behind.retry_at);
-        [retry, self.sweep_at, self.snat_at, self.ramps.next_at()].into_iter().flatten().min()
+        // At once, after whoever else has something to say.
+        let turn = (!self.waiting.is_empty()).then_some(self.started);
+        [retry, turn, self.sweep_at, self.snat_at, self.ramps.next_at()].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -260,7 +269,12 @@ impl<P: DataPlane> Controller<P> {
 
     /// Brings the data plane in step, as far as it lets itself.
     pub fn reconcile(&mut self, now: Instant) {
-        match self.keep_in_step(now) {
+        self.reconcile_some(now, TURNS);
+    }
+
+    /// The same, for no more than so many of the services that wait for their turn.
+    fn reconcile_some(&mut self, now: Instant, turns: usize) {
+        match self.keep_in_step(now, turns) {
             Ok(0) => self.behind = None,
             Ok(steps) => {
                 self.generation += 1;
@@ -279,11 +293,11 @@ impl<P: DataPlane> Controller<P> {
         self.schedule_snats(now);
     }
 
-    fn carry_out(&mut self, steps: &[Step]) -> anyhow::Result<()> {
+    fn carry_out(&mut self, steps: impl IntoIterator<Item = Step>) -> anyhow::Result<()> {
         for step in steps {
             tracing::debug!(op = %step.op);
             self.plane.apply(&step.op).map_err(|error| error.context(step.op.to_string()))?;
-            self.state.record(step);
+            step.done(&mut self.state);
         }
         Ok(())
     }
@@ -291,9 +305,12 @@ impl<P: DataPlane> Controller<P> {
     /// Whether every registry has spoken, the data plane holds what they said, and neighbours had time to answer.
     pub fn is_ready(&self, now: Instant) -> bool {
         let Some(spoke) = self.spoke else { return false };
-        let settled = self.addresses.all().take(MAX_FOLLOWED).all(|address| {
-            !matches!(self.ground.hops.hops.get(&address), None | Some(Hop::Stack(StackReason::Unresolved)))
-        });
-        self.behind.is_none() && (settled || now.saturating_duration_since(spoke) >= NEIGHBOURS)
+        let settled =
+            self.addresses.all().take(MAX_FOLLOWED).all(|address| {
+                !matches!(self.ground.hops.hop(&address), None | Some(Hop::Stack(StackReason::Unresolved)))
+            });
+        self.behind.is_none()
+            && self.waiting.is_empty()
+            && (settled || now.saturating_duration_since(spoke) >= NEIGHBOURS)
     }
 }

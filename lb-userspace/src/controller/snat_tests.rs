@@ -12,7 +12,7 @@ use super::*;
 use crate::api::types::{DrainOrder, Then, Which};
 use crate::config::Forward;
 use crate::dataplane::{Fake, Faulty};
-use crate::nexthop::{Frame, NextHops};
+use crate::nexthop::{Frame, NextHops, Reached};
 use crate::source::{Endpoint, Report};
 
 const CONFIG: &str = r#"
@@ -258,15 +258,13 @@ fn a_backend_that_nobody_can_send_to_is_said() {
     let mut hops = NextHops::default();
     let frame = Frame { ifindex: 3, tags: abi::Tags::vlan(7), source: [2; 6], destination: [4; 6], mtu: 1500 };
     let Frame { ifindex, tags, source, destination, mtu } = frame;
-    for address in ["10.0.0.1", "10.1.0.1"] {
-        let address: IpAddr = address.parse().expect("good");
-        hops.hops.insert(address, Hop::Device { ifindex, tags, source, destination, mtu });
-        hops.frames.insert(address, frame);
-    }
-    let (far, tunnel): (IpAddr, IpAddr) = ("10.1.0.1".parse().expect("good"), "10.0.0.2".parse().expect("good"));
-    hops.routed.insert(far);
-    hops.hops.insert(tunnel, Hop::Stack(StackReason::Unresolved));
-    hops.via.insert(tunnel, "eth0".to_owned());
+    let reached = |hop| Reached { frame: Some(frame), ..Reached::by(hop) };
+    let device = || reached(Hop::Device { ifindex, tags, source, destination, mtu });
+    let ip = |address: &str| -> IpAddr { address.parse().expect("good") };
+    hops.set(ip("10.0.0.1"), device());
+    hops.set(ip("10.1.0.1"), Reached { routed: true, ..device() });
+    let unresolved = Reached::by(Hop::Stack(StackReason::Unresolved));
+    hops.set(ip("10.0.0.2"), Reached { via: Some(1), ..unresolved });
     world.controller.stand_on(Ground { hops: hops.into(), ..Ground::default() }, world.now);
     let rows = world.controller.backends(None).expect("rows");
     let ways: Vec<(&str, &str)> =

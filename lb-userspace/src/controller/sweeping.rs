@@ -70,9 +70,13 @@ impl<P: DataPlane> Controller<P> {
         for Settled { vip, mut table, changes } in slots {
             let Some(service) = self.state.services.get(&vip) else { continue };
             let step = plan::settle(&vip, service, &mut table, changes);
-            self.carry_out(&[step])?;
+            self.carry_out([step])?;
         }
-        self.plane.forget_flows(&settled)?;
+        if let Err(error) = self.plane.forget_flows(&settled) {
+            // Nothing else may be left that has the next sweep look.
+            self.state.unswept.extend(settled.iter().map(|(_, flow)| flow.backend));
+            return Err(error);
+        }
         Ok(settles)
     }
 

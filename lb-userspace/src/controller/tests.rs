@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::dataplane::{Fake, Faulty};
-use crate::nexthop::NextHops;
+use crate::nexthop::{NextHops, Reached};
 use crate::source::{Endpoint, Report, Snapshot};
 
 const CONFIG: &str = r#"
@@ -221,11 +221,11 @@ fn readiness_waits_for_neighbours_but_not_for_ever() {
     assert!(controller.is_ready(spoke + NEIGHBOURS));
     let mut hops = NextHops::default();
     let address = "10.0.0.1".parse().unwrap();
-    hops.hops.insert(address, Hop::Stack(StackReason::Unresolved));
+    hops.set(address, Reached::by(Hop::Stack(StackReason::Unresolved)));
     controller.stand_on(Ground { hops: Arc::new(hops.clone()), ..Ground::default() }, spoke);
     assert!(!controller.is_ready(spoke));
     let device = Hop::Device { ifindex: 3, tags: abi::Tags::NONE, source: [2; 6], destination: [4; 6], mtu: 1500 };
-    hops.hops.insert(address, device);
+    hops.set(address, Reached::by(device));
     controller.stand_on(Ground { hops: Arc::new(hops), ..Ground::default() }, spoke);
     assert!(controller.is_ready(spoke));
 }
@@ -266,13 +266,10 @@ fn whoever_takes_over_changes_nothing_until_it_knows_better() {
     say(&mut controller, snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1), endpoint("b", "10.0.0.2", 1)])]));
     let address = "10.0.0.1".parse().unwrap();
     let mut hops = NextHops::default();
-    hops.hops.insert(
-        address,
-        Hop::Device { ifindex: 3, tags: abi::Tags::NONE, source: [2; 6], destination: [4; 6], mtu: 1500 },
-    );
+    let hop = Hop::Device { ifindex: 3, tags: abi::Tags::NONE, source: [2; 6], destination: [4; 6], mtu: 1500 };
     let frame =
         crate::nexthop::Frame { ifindex: 3, tags: abi::Tags::NONE, source: [2; 6], destination: [4; 6], mtu: 1500 };
-    hops.frames.insert(address, frame);
+    hops.set(address, Reached { frame: Some(frame), ..Reached::by(hop) });
     let now = Instant::now();
     controller.stand_on(Ground { hops: Arc::new(hops), ..Ground::default() }, now);
     let which = crate::api::types::Which { backend: "b".into(), service: None };

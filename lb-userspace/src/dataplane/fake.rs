@@ -70,6 +70,11 @@ impl DataPlane for Fake {
                 self.gone += tables.backend_traffic.get_mut().remove(id).unwrap_or_default();
             }
             Op::MoveBackend { id, backend } => *at(&mut tables.backends, *id)? = *backend,
+            Op::WeighBackends { weights } => {
+                for (id, weight) in weights.iter() {
+                    at(&mut tables.backends, *id)?.weight = *weight;
+                }
+            }
             Op::RemoveBackend { id } => {
                 let Backend { service, .. } = core::mem::take(at(&mut tables.backends, *id)?);
                 let carried = tables.backend_traffic.get_mut().remove(id).unwrap_or_default();
@@ -112,6 +117,7 @@ impl DataPlane for Fake {
             Op::PutEndpoint { listens, endpoint } => {
                 tables.endpoints.insert(*listens, *endpoint);
             }
+            Op::PutEndpoints { endpoints } => tables.endpoints.extend(endpoints.iter().copied()),
             Op::RemoveEndpoint { listens } => {
                 tables.endpoints.remove(listens);
             }

@@ -37,6 +37,11 @@ pub enum Op {
         /// The backend as it shall be; its address, port and service are the same.
         backend: Backend,
     },
+    /// Other weights for backends of a service, each by one store: packets do not look at them.
+    WeighBackends {
+        /// Weights by the backends' ids, in the order of these.
+        weights: Arc<[(u32, u32)]>,
+    },
     /// A backend that no table names any more.
     RemoveBackend {
         /// Its id.
@@ -107,6 +112,11 @@ pub enum Op {
         listens: VipKey,
         /// Whose it is.
         endpoint: Endpoint,
+    },
+    /// The same for many, where none was known.
+    PutEndpoints {
+        /// Whose they are, by where the backends listen.
+        endpoints: Arc<[(VipKey, Endpoint)]>,
     },
     /// From now on they are not.
     RemoveEndpoint {
@@ -201,6 +211,7 @@ impl fmt::Display for Op {
                     Backend::WEIGHT_ONE
                 )
             }
+            Self::WeighBackends { weights } => write!(f, "weigh {} backends", weights.len()),
             Self::RemoveBackend { id } => write!(f, "remove backend {id}"),
             Self::WriteTable { table, slots } => write!(f, "write {} slots from slot {}", slots.len(), table.base),
             Self::WriteSlots { table, slots } => {
@@ -224,6 +235,7 @@ impl fmt::Display for Op {
                 endpoint.backend,
                 endpoint.service
             ),
+            Self::PutEndpoints { endpoints } => write!(f, "know the endpoints of {} backends", endpoints.len()),
             Self::RemoveEndpoint { listens } => {
                 write!(f, "forget {}", show(listens.address, listens.port_bytes()))
             }

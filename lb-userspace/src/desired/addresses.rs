@@ -51,7 +51,7 @@ fn tunnel(config: &Config, desired: &Desired, ground: &Ground, held: Address, v4
         let tunnels = backends().filter(|(listens, backend)| backend.forward.is_tunnel() && listens.is_ipv4() == v4);
         tunnels.map(|(listens, _)| SocketAddr::ip(listens))
     };
-    let routes = || ends().filter_map(|end| Some((end, *ground.hops.sources.get(&end)?)));
+    let routes = || ends().filter_map(|end| Some((end, ground.hops.source(&end)?)));
     // Nothing moves because another backend is the first one now.
     if routes().any(|(_, source)| Address::from(source) == held) {
         return held;

@@ -44,8 +44,8 @@ fn whom<'a>(mut all: impl Iterator<Item = (&'a SocketAddr, &'a DesiredBackend)>)
 fn unattached(backends: &Backends, ground: &Ground, seen: &BTreeSet<&str>) -> Option<String> {
     let hops = &ground.hops;
     let via = |listens: &SocketAddr| {
-        let local = matches!(hops.hops.get(&listens.ip()), Some(Hop::Stack(StackReason::Local)));
-        hops.via.get(&listens.ip()).filter(|via| !local && !seen.contains(via.as_str()))
+        let local = matches!(hops.hop(&listens.ip()), Some(Hop::Stack(StackReason::Local)));
+        hops.via(&listens.ip()).filter(|via| !local && !seen.contains(via))
     };
     let astray = backends.iter().filter(|(listens, backend)| backend.forward == Forward::Nat && via(listens).is_some());
     let (whom, listens) = whom(astray)?;
@@ -59,14 +59,14 @@ fn unattached(backends: &Backends, ground: &Ground, seen: &BTreeSet<&str>) -> Op
 /// Backends that the kernel has no route to: what is handed to the stack for them ends there.
 fn unrouted(backends: &Backends, ground: &Ground) -> Option<String> {
     let no_route =
-        |listens: &SocketAddr| matches!(ground.hops.hops.get(&listens.ip()), Some(Hop::Stack(StackReason::NoRoute)));
+        |listens: &SocketAddr| matches!(ground.hops.hop(&listens.ip()), Some(Hop::Stack(StackReason::NoRoute)));
     let (whom, listens) = whom(backends.iter().filter(|(listens, _)| no_route(listens)))?;
     Some(format!("there is no route to {whom}: its packets end here; see `ip route get {}`", listens.ip()))
 }
 
 /// Backends that XDP alone could send to, and cannot.
 fn wayless(backends: &Backends, ground: &Ground) -> Option<String> {
-    let looked_up = |listens: &SocketAddr| match ground.hops.hops.get(&listens.ip()) {
+    let looked_up = |listens: &SocketAddr| match ground.hops.hop(&listens.ip()) {
         // Said by another doubt, or nothing is known yet.
         None | Some(Hop::Stack(StackReason::NoRoute)) => false,
         Some(_) => true,
@@ -89,11 +89,11 @@ fn sourceless(config: &Config, backends: &Backends, ground: &Ground) -> Option<S
         // Another backend's route may say it.
         let mut ends = backends.iter().filter(|(end, backend)| backend.forward.is_tunnel() && end.is_ipv4() == v4);
         config.weir.tunnel_sources.iter().any(|own| own.is_ipv4() == v4)
-            || ends.any(|(end, _)| ground.hops.sources.contains_key(&end.ip()))
+            || ends.any(|(end, _)| ground.hops.source(&end.ip()).is_some())
     };
     let known = [known(false), known(true)];
     let lost = |(listens, backend): &(&SocketAddr, &DesiredBackend)| {
-        let routed = ground.hops.via.contains_key(&listens.ip());
+        let routed = ground.hops.get(&listens.ip()).is_some_and(|reached| reached.via.is_some());
         backend.forward.is_tunnel() && routed && !known[usize::from(listens.is_ipv4())]
     };
     let (whom, listens) = whom(backends.iter().filter(lost))?;

@@ -77,7 +77,7 @@ impl Ground {
     /// backend's own address, or is in a tunnel of Weir's.
     pub fn way(&self, address: IpAddr, forward: Forward) -> Way {
         match self.sent(address) {
-            Some(_) if forward == Forward::L2 && self.hops.routed.contains(&address) => Way::NONE,
+            Some(_) if forward == Forward::L2 && self.hops.is_routed(&address) => Way::NONE,
             Some(way) => way,
             None if forward.is_direct() => Way::NONE,
             None => Way::STACK,
@@ -86,8 +86,9 @@ impl Ground {
 
     /// The way out from XDP.
     fn sent(&self, address: IpAddr) -> Option<Way> {
-        let sendable = self.all_skb() || matches!(self.hops.hops.get(&address), Some(Hop::Device { .. }));
-        match self.hops.frames.get(&address) {
+        let reached = self.hops.get(&address)?;
+        let sendable = self.all_skb() || matches!(reached.hop, Hop::Device { .. });
+        match &reached.frame {
             Some(frame) if sendable => {
                 let redirect = self
                     .hops
@@ -113,8 +114,8 @@ impl Ground {
 
     /// Why packets for an address are not sent from XDP, when they are not.
     pub(super) fn reason(&self, address: IpAddr, forward: Forward) -> String {
-        match self.hops.hops.get(&address) {
-            _ if forward == Forward::L2 && self.hops.routed.contains(&address) => {
+        match self.hops.hop(&address) {
+            _ if forward == Forward::L2 && self.hops.is_routed(&address) => {
                 "it is behind a router, and l2 reaches backends on the link alone".to_owned()
             }
             Some(Hop::Stack(StackReason::NoRoute)) => "no route".to_owned(),

@@ -38,7 +38,7 @@ pub(crate) enum Lookup {
 }
 
 /// A way out of the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Path {
     /// The device.
     pub(crate) ifindex: u32,

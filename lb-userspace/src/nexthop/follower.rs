@@ -64,7 +64,7 @@ impl Follower {
                     // The sockets want the runtime's reactor, hence only now.
                     match Kernel::open(&counter).and_then(|mut kernel| kernel.resync().map(|()| kernel)) {
                         Ok(kernel) => {
-                            publish.send_replace(Arc::new(kernel.table.next_hops()));
+                            publish.send_replace(Arc::new(kernel.table.next_hops(&NextHops::default())));
                             report(&started, Ok(()));
                             run(kernel, follow, publish).await;
                         }
@@ -225,7 +225,7 @@ fn keep(kernel: &mut Kernel, schedule: &mut Schedule, publish: &watch::Sender<Ar
     }
     if schedule.tell.is_some_and(|tell| tell <= now) {
         let began = Instant::now();
-        let next = kernel.table.next_hops();
+        let next = kernel.table.next_hops(&publish.borrow());
         publish.send_if_modified(|told| {
             let changed = **told != next;
             if changed {

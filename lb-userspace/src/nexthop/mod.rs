@@ -10,15 +10,14 @@
 mod clients;
 mod follower;
 mod kernel;
+mod reached;
 mod table;
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use lb_common::abi::Tags;
 
 pub use clients::Clients;
 pub use follower::Follower;
+pub use reached::{NextHops, Reached};
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
@@ -101,22 +100,4 @@ pub struct Frame {
     pub destination: Mac,
     /// The largest layer-3 packet, in bytes, as in [`Hop::Device`].
     pub mtu: u32,
-}
-
-/// What the kernel says at one moment about the addresses that are followed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NextHops {
-    /// The next hop of each followed address; every followed address is present once it was looked up.
-    pub hops: BTreeMap<IpAddr, Hop>,
-    /// The name of the device by which each address with a route is reached.
-    pub via: BTreeMap<IpAddr, String>,
-    /// The addresses with a route that are behind a router, and not on the link.
-    pub routed: BTreeSet<IpAddr>,
-    /// The address that packets of this host's own to each address with a route come from.
-    pub sources: BTreeMap<IpAddr, IpAddr>,
-    /// Every device of the network namespace, by index.
-    pub devices: BTreeMap<u32, Device>,
-    /// The frame for each address whose neighbour is known on an Ethernet device, also where the driver cannot
-    /// transmit from XDP: what a program in generic (skb) mode may redirect.
-    pub frames: BTreeMap<IpAddr, Frame>,
 }

@@ -1,12 +1,13 @@
 //! What is known of routes, neighbours and devices, and the next hops that follow from it. No I/O, no clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_common::abi::Tags;
 
-use super::{Device, Frame, Hop, NextHops, StackReason};
+use super::{Device, Frame, Hop, NextHops, Reached, StackReason};
 use crate::netlink::link::Link;
 use crate::netlink::neighbour::{Key, Neighbour};
 use crate::netlink::netdev::{XDP_NDO_XMIT, XDP_NDO_XMIT_SG};
@@ -44,13 +45,14 @@ pub(super) struct Table {
 impl Table {
     /// Replaces the addresses of interest.
     pub(super) fn follow(&mut self, addresses: &BTreeSet<IpAddr>) {
-        self.routes.retain(|address, _| addresses.contains(address));
-        self.outdated.retain(|address| addresses.contains(address));
-        for address in addresses {
-            self.routes.entry(*address).or_insert_with(|| {
-                self.outdated.insert(*address);
-                None
-            });
+        let held: BTreeSet<IpAddr> = self.routes.keys().copied().collect();
+        for address in held.difference(addresses) {
+            self.routes.remove(address);
+            self.outdated.remove(address);
+        }
+        for address in addresses.difference(&held) {
+            self.routes.insert(*address, None);
+            self.outdated.insert(*address);
         }
         self.forget_unused();
     }
@@ -214,8 +216,8 @@ impl Table {
         }
     }
 
-    /// What follows.
-    pub(super) fn next_hops(&self) -> NextHops {
+    /// What follows; what is as it was `before` is shared with that.
+    pub(super) fn next_hops(&self, before: &NextHops) -> NextHops {
         let devices = self
             .links
             .iter()
@@ -236,38 +238,44 @@ impl Table {
                 (*ifindex, device)
             })
             .collect();
-        let mut next = NextHops { devices, ..NextHops::default() };
+        // What routers lead to: it is the same for all that is behind them.
+        let mut behind: HashMap<Path, Arc<Reached>> = HashMap::new();
+        let mut all = Vec::with_capacity(self.routes.len());
         for (address, lookup) in &self.routes {
-            let hop = match lookup {
+            let reached = match lookup {
                 None => continue,
-                Some(Lookup::NoRoute) => Hop::Stack(StackReason::NoRoute),
-                Some(Lookup::Local) => Hop::Stack(StackReason::Local),
-                Some(lookup @ Lookup::Path(path)) => self.hop(*address, lookup, path, &mut next),
+                Some(Lookup::NoRoute) => Reached::by(Hop::Stack(StackReason::NoRoute)),
+                Some(Lookup::Local) => Reached::by(Hop::Stack(StackReason::Local)),
+                Some(lookup @ Lookup::Path(path)) => {
+                    if let Some(known) = behind.get(path) {
+                        all.push((*address, Arc::clone(known)));
+                        continue;
+                    }
+                    self.reached(*address, lookup, path, &devices)
+                }
             };
-            next.hops.insert(*address, hop);
+            let known = before.shared(address).filter(|known| ***known == reached);
+            let reached = known.map_or_else(|| Arc::new(reached), Arc::clone);
+            if let Some(Lookup::Path(path)) = lookup
+                && path.gateway.is_some()
+            {
+                behind.insert(*path, Arc::clone(&reached));
+            }
+            all.push((*address, reached));
         }
-        next
+        NextHops::new(devices, all)
     }
 
-    fn hop(&self, address: IpAddr, lookup: &Lookup, path: &Path, next: &mut NextHops) -> Hop {
+    /// How an address is reached that has a route.
+    fn reached(&self, address: IpAddr, lookup: &Lookup, path: &Path, devices: &BTreeMap<u32, Device>) -> Reached {
         // A route over a device that is not there was overtaken by events: the lookup after them will tell.
-        let Some(device) = next.devices.get(&path.ifindex) else { return Hop::Stack(StackReason::NoRoute) };
-        next.via.insert(address, device.name.clone());
-        if let Some(source) = path.source {
-            next.sources.insert(address, source);
-        }
-        if path.gateway.is_some() {
-            next.routed.insert(address);
-        }
+        let Some(device) = devices.get(&path.ifindex) else { return Reached::by(Hop::Stack(StackReason::NoRoute)) };
         let frame = device.ethernet.and_then(|source| {
             let destination = self.neighbours.get(&self.key_of(address, lookup)?)?.neighbour?.usable()?;
             let mtu = path.mtu.unwrap_or(device.mtu);
             Some(Frame { ifindex: device.link, tags: device.tags, source, destination, mtu })
         });
-        if let Some(frame) = frame {
-            next.frames.insert(address, frame);
-        }
-        match frame {
+        let hop = match frame {
             _ if !device.can_transmit || path.encapsulates => {
                 Hop::Stack(StackReason::CannotTransmit { device: device.name.clone() })
             }
@@ -275,7 +283,8 @@ impl Table {
             Some(Frame { ifindex, tags, source, destination, mtu }) => {
                 Hop::Device { ifindex, tags, source, destination, mtu }
             }
-        }
+        };
+        Reached { hop, via: Some(path.ifindex), routed: path.gateway.is_some(), source: path.source, frame }
     }
 }
 

@@ -9,6 +9,11 @@ const STALE: u16 = 0x04;
 const FAILED: u16 = 0x20;
 const PERMANENT: u16 = 0x80;
 
+/// What follows from a table.
+fn next(table: &Table) -> NextHops {
+    table.next_hops(&NextHops::default())
+}
+
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
@@ -53,11 +58,11 @@ fn an_address_has_no_hop_before_it_was_looked_up() {
     let mut table = Table::default();
     table.follow(&[ip("10.0.0.2")].into());
     assert_eq!(table.outdated(), [ip("10.0.0.2")]);
-    assert!(table.next_hops().hops.is_empty());
+    assert!(next(&table).iter().next().is_none());
     table.set_route(ip("10.0.0.2"), None);
     assert_eq!(table.outdated(), [ip("10.0.0.2")], "an unanswered lookup is asked again");
     table.set_route(ip("10.0.0.2"), Some(Lookup::NoRoute));
-    assert_eq!(table.next_hops().hops[&ip("10.0.0.2")], Hop::Stack(StackReason::NoRoute));
+    assert_eq!(*next(&table).hop(&ip("10.0.0.2")).unwrap(), Hop::Stack(StackReason::NoRoute));
 }
 
 #[test]
@@ -68,22 +73,22 @@ fn the_neighbours_life() {
     let mut table = table("10.0.0.2");
     assert!(table.due(start).is_empty(), "not before the kernel said what it has");
     table.set_neighbour(key, None);
-    assert_eq!(table.next_hops().hops[&address], Hop::Stack(StackReason::Unresolved));
+    assert_eq!(*next(&table).hop(&address).unwrap(), Hop::Stack(StackReason::Unresolved));
     assert_eq!(table.due(start), [key]);
     assert!(table.due(start + USE_INTERVAL / 2).is_empty(), "asked already");
 
     let device = Hop::Device { ifindex: 3, tags: Tags::NONE, source: OWN, destination: PEER, mtu: 1500 };
     assert!(table.set_neighbour(key, state(REACHABLE)));
     assert!(!table.set_neighbour(key, state(REACHABLE)), "nothing new");
-    assert_eq!(table.next_hops().hops[&address], device);
+    assert_eq!(*next(&table).hop(&address).unwrap(), device);
     assert!(table.due(start + USE_INTERVAL).is_empty(), "fresh");
 
     table.set_neighbour(key, state(STALE));
-    assert_eq!(table.next_hops().hops[&address], device, "a stale address is used");
+    assert_eq!(*next(&table).hop(&address).unwrap(), device, "a stale address is used");
     assert_eq!(table.due(start + USE_INTERVAL), [key], "and confirmed");
 
     table.set_neighbour(key, state(FAILED));
-    assert_eq!(table.next_hops().hops[&address], Hop::Stack(StackReason::Unresolved));
+    assert_eq!(*next(&table).hop(&address).unwrap(), Hop::Stack(StackReason::Unresolved));
     assert_eq!(table.due(start + USE_INTERVAL * 2), [key]);
 
     table.set_neighbour(key, state(PERMANENT));
@@ -117,7 +122,7 @@ fn addresses_behind_one_router_share_its_neighbour() {
     let router = Key { ifindex: 3, address: ip("10.0.0.1") };
     assert_eq!(table.unknown_neighbours(), [router]);
     table.set_neighbour(router, state(REACHABLE));
-    assert_eq!(table.next_hops().frames.len(), 2);
+    assert_eq!(next(&table).iter().filter(|(_, reached)| reached.frame.is_some()).count(), 2);
     assert!(!table.set_neighbour(Key { ifindex: 3, address: ip("10.0.0.2") }, state(REACHABLE)), "no longer used");
 }
 
@@ -127,10 +132,10 @@ fn a_device_that_cannot_transmit_still_has_its_frame() {
     let mut table = table("fd00::2");
     table.set_neighbour(Key { ifindex: 3, address }, state(REACHABLE));
     assert!(table.set_features(3, Some(0)));
-    let next = table.next_hops();
-    assert_eq!(next.hops[&address], Hop::Stack(StackReason::CannotTransmit { device: "dev3".into() }));
-    assert_eq!(next.frames[&address].destination, PEER);
-    assert_eq!(next.via[&address], "dev3");
+    let next = next(&table);
+    assert_eq!(*next.hop(&address).unwrap(), Hop::Stack(StackReason::CannotTransmit { device: "dev3".into() }));
+    assert_eq!(next.frame(&address).unwrap().destination, PEER);
+    assert_eq!(next.via(&address).unwrap(), "dev3");
 }
 
 #[test]
@@ -143,7 +148,7 @@ fn a_device_without_ethernet_has_no_neighbours() {
     table.set_route(ip("10.0.0.2"), path(4, None));
     assert!(table.unknown_neighbours().is_empty());
     assert_eq!(
-        table.next_hops().hops[&ip("10.0.0.2")],
+        *next(&table).hop(&ip("10.0.0.2")).unwrap(),
         Hop::Stack(StackReason::CannotTransmit { device: "dev4".into() })
     );
 }
@@ -154,9 +159,9 @@ fn a_route_that_encapsulates_is_the_stacks() {
     let lookup = Path { ifindex: 3, gateway: None, mtu: None, source: None, encapsulates: true };
     table.set_route(ip("10.0.0.2"), Some(Lookup::Path(lookup)));
     assert!(table.unknown_neighbours().is_empty());
-    let next = table.next_hops();
-    assert!(matches!(next.hops[&ip("10.0.0.2")], Hop::Stack(StackReason::CannotTransmit { .. })));
-    assert!(next.frames.is_empty());
+    let next = next(&table);
+    assert!(matches!(*next.hop(&ip("10.0.0.2")).unwrap(), Hop::Stack(StackReason::CannotTransmit { .. })));
+    assert!(next.iter().all(|(_, reached)| reached.frame.is_none()));
 }
 
 #[test]
@@ -165,7 +170,7 @@ fn the_routes_mtu_goes_before_the_devices() {
     let lookup = Path { ifindex: 3, gateway: None, mtu: Some(1400), source: None, encapsulates: false };
     table.set_route(ip("10.0.0.2"), Some(Lookup::Path(lookup)));
     table.set_neighbour(Key { ifindex: 3, address: ip("10.0.0.2") }, state(REACHABLE));
-    assert!(matches!(table.next_hops().hops[&ip("10.0.0.2")], Hop::Device { mtu: 1400, .. }));
+    assert!(matches!(*next(&table).hop(&ip("10.0.0.2")).unwrap(), Hop::Device { mtu: 1400, .. }));
 }
 
 #[test]
@@ -174,7 +179,7 @@ fn an_older_kernel_is_judged_by_the_kind_of_device() {
     table.set_all_features(None);
     for (kind, expected) in [(None, true), (Some("veth"), true), (Some("bond"), true), (Some("bridge"), false)] {
         table.set_links([link(5, kind)]);
-        assert_eq!(table.next_hops().devices[&5].can_transmit, expected, "{kind:?}");
+        assert_eq!(next(&table).devices[&5].can_transmit, expected, "{kind:?}");
     }
 }
 
@@ -191,7 +196,7 @@ fn events_outdate_only_what_they_can_change() {
     assert!(table.outdated().is_empty());
     assert!(table.remove_link(3));
     assert_eq!(table.outdated(), [ip("10.0.0.2")]);
-    assert_eq!(table.next_hops().hops[&ip("10.0.0.2")], Hop::Stack(StackReason::NoRoute));
+    assert_eq!(*next(&table).hop(&ip("10.0.0.2")).unwrap(), Hop::Stack(StackReason::NoRoute));
 }
 
 /// A VLAN device on another one.
@@ -209,19 +214,19 @@ fn a_vlan_devices_frames_leave_from_the_device_below_with_its_tag() {
         table.set_route(address, path(ifindex, None));
         table.unknown_neighbours();
         table.set_neighbour(Key { ifindex, address }, state(REACHABLE));
-        let next = table.next_hops();
+        let next = next(&table);
         let device = Hop::Device { ifindex: 3, tags: expected, source: OWN, destination: PEER, mtu: 1400 };
-        assert_eq!(next.hops[&address], device);
+        assert_eq!(*next.hop(&address).unwrap(), device);
         assert_eq!((next.devices[&ifindex].link, next.devices[&ifindex].tags), (3, expected));
-        assert_eq!(next.via[&address], format!("dev{ifindex}"));
+        assert_eq!(next.via(&address).unwrap(), format!("dev{ifindex}"));
     }
     // More tags than a frame of ours has: the stack's.
     table.set_route(address, path(6, None));
-    assert!(matches!(table.next_hops().hops[&address], Hop::Stack(StackReason::CannotTransmit { .. })));
+    assert!(matches!(*next(&table).hop(&address).unwrap(), Hop::Stack(StackReason::CannotTransmit { .. })));
     // The device below is in another namespace: its index says nothing here.
     table.set_links([link(3, Some("veth")), Link { elsewhere: true, ..vlan(4, 3, 100) }]);
-    assert!(!table.next_hops().devices[&4].can_transmit);
-    assert_eq!(table.next_hops().devices[&4].tags, Tags::NONE);
+    assert!(!next(&table).devices[&4].can_transmit);
+    assert_eq!(next(&table).devices[&4].tags, Tags::NONE);
 }
 
 #[test]
@@ -233,7 +238,7 @@ fn what_the_driver_below_can_do_counts_for_a_vlan_device() {
     {
         // The kernel says of VLAN devices that they can do nothing.
         table.set_all_features(Some([(3, features), (4, 0)].into()));
-        let device = &table.next_hops().devices[&4];
+        let device = &next(&table).devices[&4];
         assert_eq!((device.can_transmit, device.can_scatter), expected, "{features}");
     }
 }
@@ -243,9 +248,9 @@ fn where_packets_come_from_and_whether_a_router_is_between() {
     let mut table = table("10.0.0.2");
     table.follow(&[ip("10.0.0.2"), ip("192.0.2.1")].into());
     let near = Path { ifindex: 3, gateway: None, mtu: None, source: Some(ip("10.0.0.9")), encapsulates: false };
-    table.set_route(ip("192.0.2.1"), Some(Lookup::Path(Path { gateway: Some(ip("10.0.0.1")), ..near.clone() })));
+    table.set_route(ip("192.0.2.1"), Some(Lookup::Path(Path { gateway: Some(ip("10.0.0.1")), ..near })));
     table.set_route(ip("10.0.0.2"), Some(Lookup::Path(near)));
-    let next = table.next_hops();
-    assert_eq!(next.routed, [ip("192.0.2.1")].into());
-    assert_eq!(next.sources, [(ip("10.0.0.2"), ip("10.0.0.9")), (ip("192.0.2.1"), ip("10.0.0.9"))].into());
+    let next = next(&table);
+    assert_eq!(["10.0.0.2", "192.0.2.1"].map(|address| next.is_routed(&ip(address))), [false, true]);
+    assert_eq!(["10.0.0.2", "192.0.2.1"].map(|address| next.source(&ip(address))), [Some(ip("10.0.0.9")); 2]);
 }

@@ -1,7 +1,8 @@
 //! What a service's table shall be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use lb_common::abi::Slot;
 
@@ -13,8 +14,8 @@ use crate::vip::{Protocol, Vip};
 
 /// What a table is to be built for.
 pub(super) struct Aim {
-    /// Shares of new flows by backend id; none is 0.
-    pub(super) shares: BTreeMap<u32, u32>,
+    /// Shares of new flows by backend id, in the order of ids; none is 0.
+    shares: Vec<(u32, u32)>,
     entries: Vec<maglev::Entry>,
     /// Backends, by id, whose connections are not kept.
     cut: BTreeSet<u32>,
@@ -38,23 +39,26 @@ impl Aim {
         let cut = desired.cut.iter().filter_map(|listens| Some(service.backends.get(listens)?.id));
         // Whoever goes at the end of this very plan inherits nothing.
         let heir = service.backends.iter().find(|(listens, _)| !desired.cut.contains(listens) && !leaves(listens));
-        Self {
-            shares: entries.iter().map(|entry| (entry.id, entry.weight)).collect(),
-            cut: cut.collect(),
-            heir: heir.map(|(_, backend)| backend.id),
-            entries,
-        }
+        let mut shares: Vec<(u32, u32)> = entries.iter().map(|entry| (entry.id, entry.weight)).collect();
+        shares.sort_unstable();
+        Self { shares, cut: cut.collect(), heir: heir.map(|(_, backend)| backend.id), entries }
     }
 
     /// Whether the table was built for just this.
     pub(super) fn is_met(&self, service: &ServiceState) -> bool {
-        let built = service.backends.values().filter(|backend| backend.row.weight > 0);
-        let built: BTreeMap<u32, u32> = built.map(|backend| (backend.id, backend.row.weight)).collect();
-        built == self.shares && !self.cut.iter().any(|id| service.slots.contains_key(id))
+        let built = || service.backends.values().filter(|backend| backend.row.weight > 0);
+        built().count() == self.shares.len()
+            && built().all(|backend| self.share(backend.id) == backend.row.weight)
+            && !self.cut.iter().any(|id| service.slots.contains_key(id))
+    }
+
+    /// A backend's share of new flows.
+    pub(super) fn share(&self, id: u32) -> u32 {
+        self.shares.binary_search_by_key(&id, |(of, _)| *of).map_or(0, |at| self.shares[at].1)
     }
 
     /// The slots of the table, given those of before, which are none or `size`.
-    pub(super) fn slots(&self, vip: &Vip, before: &[Slot], size: u32) -> Vec<Slot> {
+    pub(super) fn slots(&self, vip: &Vip, before: &[Slot], size: u32) -> Arc<[Slot]> {
         let target = maglev::build(&self.entries, size);
         if before.is_empty() {
             return target.into_iter().map(Slot::settled).collect();

@@ -1,23 +1,22 @@
 //! How packets of replies are recognised: what services' flags and backends' endpoints say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use lb_common::abi::{Backend, Endpoint, EndpointFlags, Forward, ServiceFlags, VipKey};
 
 use super::held::NO_POOL;
 use super::leaving::Leaving;
-use super::state::Entry;
+use super::state::{Entry, listens};
 use super::{BackendState, Planner};
-use crate::address::key;
 use crate::dataplane::Op;
 use crate::vip::Vip;
 
 /// What replies are recognised by.
 #[derive(Debug, Default)]
 pub(super) struct Finding {
-    /// Where backends listen whose replies come by here.
-    pub(super) endpoints: BTreeMap<VipKey, Endpoint>,
+    /// Where backends listen whose replies come by here, in order, each once.
+    pub(super) endpoints: Vec<(VipKey, Endpoint)>,
     /// `ServiceFlags`, of services that have any.
     flags: BTreeMap<Vip, u32>,
 }
@@ -35,35 +34,45 @@ impl Planner<'_> {
     /// The endpoint of several services stays with the one it was known for, or else goes to the first of those whose
     /// replies are recognised by the tables (nat). Replies of snat are each remembered, with their service.
     pub(super) fn finding(&self, leaving: &Leaving) -> Finding {
-        let mut finding = Finding::default();
-        let mut sharing: BTreeMap<VipKey, BTreeSet<Vip>> = BTreeMap::new();
+        let mut flags: BTreeMap<Vip, u32> = BTreeMap::new();
+        let mut listening: Vec<(VipKey, &Vip, Endpoint)> = Vec::new();
         for (vip, service) in &self.after.services {
+            // Everybody who listens where one of these does is known.
+            let has = self.part.has(vip);
             for (at, backend) in &service.backends {
-                if leaving.backends.contains(&(*vip, *at)) {
+                let replies = self.replies(vip, at, backend);
+                if replies == 0 || leaving.backends.contains(&(*vip, *at)) {
                     continue;
                 }
-                let flags = self.replies(vip, at, backend);
-                if flags & EndpointFlags::SNAT != 0 {
-                    *finding.flags.entry(*vip).or_default() |= ServiceFlags::SNAT;
+                if replies & EndpointFlags::SNAT != 0 {
+                    *flags.entry(*vip).or_default() |= ServiceFlags::SNAT;
                 }
-                let listens = key(at.ip(), at.port(), vip.protocol);
-                if flags == 0 || !self.part.covers(&listens) {
-                    continue;
+                let listens = listens(vip, at);
+                if has || self.part.covers(&listens) {
+                    let endpoint = Endpoint { service: service.id, backend: backend.id, flags: replies };
+                    listening.push((listens, vip, endpoint));
                 }
-                let endpoint = Endpoint { service: service.id, backend: backend.id, flags };
-                if flags & EndpointFlags::NAT != 0 {
-                    sharing.entry(listens).or_default().insert(*vip);
-                }
-                finding.take(listens, endpoint, self.after.endpoints.get(&listens));
             }
         }
-        for (vip, flags) in &self.part.elsewhere {
-            *finding.flags.entry(*vip).or_default() |= flags;
+        for (vip, elsewhere) in &self.part.elsewhere {
+            *flags.entry(*vip).or_default() |= elsewhere;
         }
-        for vip in sharing.into_values().filter(|services| services.len() > 1).flatten() {
-            *finding.flags.entry(vip).or_default() |= ServiceFlags::REMEMBER_REPLIES;
+        // Whoever listens at one place stays in the order of services.
+        listening.sort_by_key(|(listens, _, _)| *listens);
+        let mut endpoints = Vec::with_capacity(listening.len());
+        for sharing in listening.chunk_by(|(one, _, _), (other, _, _)| one == other) {
+            let [(listens, _, first), others @ ..] = sharing else { continue };
+            let held = if others.is_empty() { None } else { self.after.endpoints.get(listens) };
+            let all = others.iter().map(|(_, _, endpoint)| endpoint);
+            endpoints.push((*listens, all.fold(*first, |known, endpoint| either(known, *endpoint, held))));
+            let by_nat = || sharing.iter().filter(|(_, _, endpoint)| endpoint.flags & EndpointFlags::NAT != 0);
+            if by_nat().count() > 1 {
+                for (_, vip, _) in by_nat() {
+                    *flags.entry(**vip).or_default() |= ServiceFlags::REMEMBER_REPLIES;
+                }
+            }
         }
-        finding
+        Finding { endpoints, flags }
     }
 
     /// Which replies may come from a backend, before or after its row changes.
@@ -90,19 +99,21 @@ impl Planner<'_> {
 }
 
 impl Finding {
-    /// Takes one service's backend into the endpoint where it listens.
-    fn take(&mut self, listens: VipKey, endpoint: Endpoint, held: Option<&Endpoint>) {
-        let nat = |endpoint: &Endpoint| endpoint.flags & EndpointFlags::NAT != 0;
-        let same = |one: &Endpoint, other: &Endpoint| (one.service, one.backend) == (other.service, other.backend);
-        let known = self.endpoints.entry(listens).or_insert(endpoint);
-        let flags = known.flags | endpoint.flags;
-        let stays = held.is_some_and(|held| same(held, &endpoint)) && (nat(&endpoint) || !nat(known));
-        let first = nat(&endpoint) && !nat(known);
-        // One that was known for it, and may have replies of nat, is not given up for another.
-        let kept = held.is_some_and(|held| same(held, known)) && nat(known);
-        if stays || first && !kept {
-            *known = endpoint;
-        }
-        known.flags = flags;
+    /// Whether replies from there are to be recognised.
+    pub(super) fn has(&self, listens: &VipKey) -> bool {
+        self.endpoints.binary_search_by_key(listens, |(at, _)| *at).is_ok()
     }
+}
+
+/// Of two services' backends at one place the one that its endpoint is known for, with the flags of both; `held` is the
+/// endpoint as it is.
+fn either(known: Endpoint, other: Endpoint, held: Option<&Endpoint>) -> Endpoint {
+    let nat = |endpoint: &Endpoint| endpoint.flags & EndpointFlags::NAT != 0;
+    let same = |one: &Endpoint, other: &Endpoint| (one.service, one.backend) == (other.service, other.backend);
+    let flags = known.flags | other.flags;
+    let stays = held.is_some_and(|held| same(held, &other)) && (nat(&other) || !nat(&known));
+    let first = nat(&other) && !nat(&known);
+    // One that was known for it, and may have replies of nat, is not given up for another.
+    let kept = held.is_some_and(|held| same(held, &known)) && nat(&known);
+    Endpoint { flags, ..if stays || first && !kept { other } else { known } }
 }

@@ -19,10 +19,9 @@ impl Leaving {
         let mut leaving = Self { backends: BTreeSet::new(), services: BTreeSet::new() };
         for (vip, service) in state.services.iter().filter(|(vip, _)| part.has(vip)) {
             let wanted = desired.services.get(vip);
-            let needed = |id: &u32| service.slots.contains_key(id) || state.has_flows(*id);
             let goes = |(listens, backend): &(&SocketAddr, &BackendState)| {
                 let listed = wanted.and_then(|wanted| wanted.backends.get(*listens));
-                listed.is_none_or(|listed| listed.lingers) && !needed(&backend.id)
+                listed.is_none_or(|listed| listed.lingers) && !state.is_needed(service, backend.id)
             };
             let gone: Vec<SocketAddr> = service.backends.iter().filter(goes).map(|(listens, _)| *listens).collect();
             if wanted.is_none_or(|wanted| wanted.retires) && gone.len() == service.backends.len() {

@@ -7,6 +7,8 @@ use lb_common::abi::VipKey;
 /// Services, by id, by where their backends listen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Listening {
+    /// Whether anything is noted: books of a part ask those of the whole.
+    notes: bool,
     /// The first of them.
     one: HashMap<VipKey, u32>,
     /// All of them, where there are several.
@@ -14,8 +16,16 @@ pub(super) struct Listening {
 }
 
 impl Listening {
+    /// Nobody has a backend yet. The default is one that notes nothing.
+    pub(super) fn new() -> Self {
+        Self { notes: true, ..Self::default() }
+    }
+
     /// Notes that a service has a backend there.
     pub(super) fn add(&mut self, at: VipKey, service: u32) {
+        if !self.notes {
+            return;
+        }
         let one = self.one.entry(at).or_insert(service);
         if *one != service {
             self.several.entry(at).or_insert_with(|| [*one].into()).insert(service);
@@ -59,7 +69,7 @@ mod tests {
 
     #[test]
     fn services_come_and_go_where_they_share() {
-        let mut listening = Listening::default();
+        let mut listening = Listening::new();
         let at = VipKey::new(Address::from_v4([10, 0, 0, 1]), [0, 80], 6);
         let there = |listening: &Listening| (listening.at(&at).collect::<Vec<_>>(), listening.is_shared(&at));
         listening.add(at, 7);
@@ -72,6 +82,6 @@ mod tests {
         listening.remove(&at, 3);
         assert_eq!(there(&listening), (vec![5], false));
         listening.remove(&at, 5);
-        assert_eq!(listening, Listening::default());
+        assert_eq!(listening, Listening::new());
     }
 }

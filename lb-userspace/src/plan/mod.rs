@@ -19,6 +19,7 @@ mod part;
 mod preview;
 mod retarget;
 mod state;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -27,11 +28,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use lb_common::abi::{Backend, ERROR_LIMIT, FLOW_LIMIT, Lane, MAX_LIMITS, QuicKey, Service, Slot, Table, VipKey};
+use lb_common::abi::{
+    Backend, ERROR_LIMIT, Endpoint, FLOW_LIMIT, Lane, MAX_LIMITS, QuicKey, Service, Slot, Table, VipKey,
+};
 
 pub use adopt::{Adopted, adopt};
 pub use held::{BackendState, LimitState, ServiceState, SlotCount};
-pub use preview::{Preview, PreviewedBackend, PreviewedService, of_steps, preview, weight_of};
+pub use preview::{Preview, PreviewedBackend, PreviewedService, preview, weight_of};
 pub use retarget::{begins, retarget};
 pub use state::{State, Step};
 
@@ -40,12 +43,14 @@ use crate::config::Forward;
 use crate::dataplane::Op;
 use crate::desired::{Desired, DesiredBackend, DesiredService};
 use crate::vip::Vip;
-use aim::Aim;
 use finding::Finding;
 use held::NO_POOL;
 use leaving::Leaving;
 use part::Part;
 use state::Entry;
+
+/// How many endpoints are put at once.
+const ENDPOINTS: usize = 4096;
 
 /// Reads the slots of a table that the data plane holds.
 pub type ReadSlots<'a> = &'a dyn Fn(Table) -> Result<Vec<Slot>>;
@@ -55,6 +60,14 @@ pub type ReadSlots<'a> = &'a dyn Fn(Table) -> Result<Vec<Slot>>;
 /// # Errors
 /// When a map is too small for what is desired, or a table cannot be read. Nothing has been changed then.
 pub fn plan(desired: &Desired, state: &State, slots: ReadSlots<'_>) -> Result<Vec<Step>> {
+    plan_whole(desired, state, slots).map(|planned| planned.steps)
+}
+
+/// As [`plan`], and how the books will be.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn plan_whole(desired: &Desired, state: &State, slots: ReadSlots<'_>) -> Result<Planned> {
     plan_on(desired, state, (Part::whole(), state.clone()), slots)
 }
 
@@ -63,11 +76,25 @@ pub fn plan(desired: &Desired, state: &State, slots: ReadSlots<'_>) -> Result<Ve
 ///
 /// # Errors
 /// As [`plan`].
-pub fn plan_part(desired: &Desired, state: &State, scope: &BTreeSet<Vip>, slots: ReadSlots<'_>) -> Result<Vec<Step>> {
+pub(crate) fn plan_part(
+    desired: &Desired,
+    state: &State,
+    scope: &BTreeSet<Vip>,
+    slots: ReadSlots<'_>,
+) -> Result<Planned> {
     plan_on(desired, state, Part::of(scope, desired, state), slots)
 }
 
-fn plan_on(desired: &Desired, state: &State, of: (Part, State), slots: ReadSlots<'_>) -> Result<Vec<Step>> {
+/// A plan.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// The steps.
+    pub(crate) steps: Vec<Step>,
+    /// The services as the books will have them after these: all that the plan is for.
+    services: BTreeMap<Vip, ServiceState>,
+}
+
+fn plan_on(desired: &Desired, state: &State, of: (Part, State), slots: ReadSlots<'_>) -> Result<Planned> {
     let (part, after) = of;
     let leaving = Leaving::of(desired, &after, &part);
     let mut planner = Planner { after, part, steps: Vec::new(), slots, changing: BTreeMap::new() };
@@ -93,20 +120,25 @@ fn plan_on(desired: &Desired, state: &State, of: (Part, State), slots: ReadSlots
     let finding = planner.finding(&leaving);
     planner.flags(&finding, true);
     planner.put_endpoints(&finding);
+    let rows_change = !planner.changing.is_empty();
     planner.change_forwarding();
+    let mut tables = planner.tables(&services, &leaving)?;
     for (vip, service) in services {
         planner.limits(vip, service)?;
-        planner.table(vip, service, &leaving)?;
+        if let Some(table) = tables.remove(vip) {
+            planner.table(vip, table)?;
+        }
         planner.quic_ids(vip, service);
         planner.publish(vip);
     }
-    let finding = planner.finding(&leaving);
+    // What rows say of replies is what they will say, unless it was both.
+    let finding = if rows_change { planner.finding(&leaving) } else { finding };
     planner.put_endpoints(&finding);
     planner.flags(&finding, false);
     planner.remove(&leaving, &finding, &servers);
     planner.addresses(&addresses, false);
     planner.forget_paths(state);
-    Ok(planner.steps)
+    Ok(Planned { steps: planner.steps, services: planner.after.services })
 }
 
 /// The steps that change single slots of a service's table, given the table as it is.
@@ -142,9 +174,8 @@ impl Planner<'_> {
     }
 
     fn step(&mut self, op: Op, entry: Entry) {
-        let step = Step { op, entry };
-        self.after.record(&step);
-        self.steps.push(step);
+        self.after.enter(entry.clone());
+        self.steps.push(Step { op, entry });
     }
 
     /// The service's head, and its backends' rows.
@@ -273,54 +304,18 @@ impl Planner<'_> {
     }
 
     fn put_endpoints(&mut self, finding: &Finding) {
-        for (&listens, &endpoint) in &finding.endpoints {
-            if self.after.endpoints.get(&listens) != Some(&endpoint) {
-                self.step(Op::PutEndpoint { listens, endpoint }, Entry::Endpoint(listens, Some(endpoint)));
+        let mut fresh = Vec::new();
+        for &(listens, endpoint) in &finding.endpoints {
+            match self.after.endpoints.get(&listens) {
+                Some(known) if *known == endpoint => {}
+                Some(_) => self.step(Op::PutEndpoint { listens, endpoint }, Entry::Endpoint(listens, Some(endpoint))),
+                None => fresh.push((listens, endpoint)),
             }
         }
-    }
-
-    /// The Maglev table, when the set of backends or a weight is another one than it was built for.
-    fn table(&mut self, vip: &Vip, desired: &DesiredService, leaving: &Leaving) -> Result<()> {
-        let Some(service) = self.after.services.get(vip).cloned() else { return Ok(()) };
-        let aim = Aim::of(vip, &service, desired, leaving);
-        let size = self.after.table_size;
-        if aim.is_met(&service) {
-            // Nobody is named any more: the last connection of the last backend has ended.
-            if service.head.table != 0 && service.slots.is_empty() {
-                self.publish_table(vip, &service, self.after.table(0, 0), &[], Arc::default());
-            }
-            return Ok(());
+        for endpoints in fresh.chunks(ENDPOINTS) {
+            let endpoints: Arc<[(VipKey, Endpoint)]> = endpoints.into();
+            self.step(Op::PutEndpoints { endpoints: Arc::clone(&endpoints) }, Entry::Endpoints(endpoints));
         }
-        let before = (self.slots)(Table::unpack(service.head.table))?;
-        let after = aim.slots(vip, &before, size);
-        if after != before {
-            let begun = (0_u32..).zip(before.iter().zip(&after)).filter(|(_, (b, a))| begins(**b, **a));
-            let begun: Arc<[u32]> = begun.map(|(number, _)| number).collect();
-            let table = if after.iter().all(|slot| *slot == Slot::settled(Slot::NOBODY)) {
-                self.after.table(0, 0)
-            } else {
-                let place = self.after.table_ids.take().context("there is no room for another table")?;
-                let table = self.after.table(place, size);
-                self.step(Op::WriteTable { table, slots: after.as_slice().into() }, Entry::Nothing);
-                table
-            };
-            self.publish_table(vip, &service, table, &after, begun);
-        }
-        for (listens, backend) in &service.backends {
-            let weight = aim.shares.get(&backend.id).copied().unwrap_or(0);
-            if backend.row.weight != weight {
-                let row = Backend { weight, ..backend.row };
-                let op = Op::MoveBackend { id: backend.id, backend: row };
-                self.step(op, Entry::Backend(*vip, *listens, BackendState { row, ..backend.clone() }));
-            }
-        }
-        Ok(())
-    }
-
-    fn publish_table(&mut self, vip: &Vip, service: &ServiceState, table: Table, slots: &[Slot], begun: Arc<[u32]>) {
-        let slots = if table.len == 0 { BTreeMap::new() } else { SlotCount::of(slots) };
-        self.step(Op::Publish { service: service.id, table }, Entry::Table { vip: *vip, table, slots, begun });
     }
 
     fn publish(&mut self, vip: &Vip) {
@@ -339,7 +334,7 @@ impl Planner<'_> {
             }
         }
         let forgotten: Vec<VipKey> =
-            self.after.endpoints.keys().filter(|listens| !finding.endpoints.contains_key(listens)).copied().collect();
+            self.after.endpoints.keys().filter(|listens| !finding.has(listens)).copied().collect();
         for listens in forgotten {
             self.step(Op::RemoveEndpoint { listens }, Entry::Endpoint(listens, None));
         }

@@ -18,7 +18,8 @@ pub(super) struct Part {
     /// The services; `None` is all of them, with whatever else the books have.
     pub(super) scope: Option<BTreeSet<Vip>>,
     /// Where their backends listen, as they are and as they shall be.
-    pub(super) sockets: BTreeSet<VipKey>,
+    /// In order, each once.
+    sockets: Vec<VipKey>,
     /// Flags of services that share a backend with them, which they have because of yet others.
     pub(super) elsewhere: BTreeMap<Vip, u32>,
 }
@@ -26,7 +27,7 @@ pub(super) struct Part {
 impl Part {
     /// All of it.
     pub(super) const fn whole() -> Self {
-        Self { scope: None, sockets: BTreeSet::new(), elsewhere: BTreeMap::new() }
+        Self { scope: None, sockets: Vec::new(), elsewhere: BTreeMap::new() }
     }
 
     /// Whether a service is one that the plan is for.
@@ -36,13 +37,13 @@ impl Part {
 
     /// Whether the plan sees everybody who listens there.
     pub(super) fn covers(&self, at: &VipKey) -> bool {
-        self.scope.is_none() || self.sockets.contains(at)
+        self.scope.is_none() || self.sockets.binary_search(at).is_ok()
     }
 
     /// The part for these services, and the books of it: theirs, and those of services that share a backend with them,
     /// which have to know.
     pub(super) fn of(scope: &BTreeSet<Vip>, desired: &Desired, whole: &State) -> (Self, State) {
-        let mut sockets = BTreeSet::new();
+        let mut sockets = Vec::new();
         let mut state = whole.without_services();
         for vip in scope {
             if let Some(service) = whole.services.get(vip) {
@@ -54,26 +55,26 @@ impl Part {
                 sockets.extend(service.backends.keys().map(|at| listens(vip, at)));
             }
         }
-        let sharing: BTreeSet<u32> = sockets.iter().flat_map(|at| whole.listening.at(at)).collect();
+        sockets.sort();
+        sockets.dedup();
         let own: BTreeSet<u32> = state.services.values().map(|service| service.id).collect();
+        let others = sockets.iter().flat_map(|at| whole.listening.at(at)).filter(|id| !own.contains(id));
+        let sharing: BTreeSet<u32> = others.collect();
         let mut elsewhere = BTreeMap::new();
         // As a rule there are none, and nobody has to be looked for.
-        if sharing.iter().any(|id| !own.contains(id)) {
+        if !sharing.is_empty() {
             for (vip, service) in whole.services.iter().filter(|(_, service)| sharing.contains(&service.id)) {
-                if own.contains(&service.id) {
-                    continue;
-                }
-                let outside = service.backends.keys().map(|at| listens(vip, at)).filter(|at| !sockets.contains(at));
+                let outside = service.backends.keys().map(|at| listens(vip, at));
+                let outside = outside.filter(|at| sockets.binary_search(at).is_err());
                 if outside.into_iter().any(|at| whole.is_shared_by_nat(&at)) {
                     elsewhere.insert(*vip, ServiceFlags::REMEMBER_REPLIES);
                 }
                 state.services.insert(*vip, service.clone());
             }
         }
+        let endpoints = sockets.iter().filter_map(|at| Some((*at, *whole.endpoints.get(at)?)));
+        state.endpoints = endpoints.collect();
         for at in &sockets {
-            if let Some(endpoint) = whole.endpoints.get(at) {
-                state.endpoints.insert(*at, *endpoint);
-            }
             if whole.paths.contains(&at.address) {
                 state.paths.insert(at.address);
             }
@@ -125,14 +126,6 @@ impl State {
             stride: self.stride,
             listening: super::listening::Listening::default(),
         }
-    }
-
-    /// The books of some services alone.
-    pub(crate) fn of_services(&self, vips: &BTreeSet<Vip>) -> Self {
-        let mut part = self.without_services();
-        let held = vips.iter().filter_map(|vip| Some((*vip, self.services.get(vip)?.clone())));
-        part.services.extend(held);
-        part
     }
 
     /// Whether replies of several services that are known by the tables may come from there.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use lb_common::abi::{Backend, FlowKey, Slot, Table};
 use lb_common::hash;
 
-use super::{ReadSlots, ServiceState, State, Step, plan};
+use super::{Planned, ReadSlots, ServiceState, State, Step, plan_whole};
 use crate::config::Share;
 use crate::dataplane::Op;
 use crate::desired::Desired;
@@ -67,25 +67,39 @@ impl Preview {
             .any(|service| service.slots_moved > 0 || service.slots_before == 0 && service.slots_after > 0)
     }
 
-    /// Adds what another change does to other services. Of all at most so many are kept, those of which most moves.
-    pub fn add(&mut self, other: Self, most: usize) {
-        self.services.extend(other.services);
-        if self.services.len() > most {
-            let moved = |seen: &PreviewedService| Share::of(seen.slots_moved.into(), seen.slots_before.into()).0;
-            let mut all: Vec<(Vip, PreviewedService)> = std::mem::take(&mut self.services).into_iter().collect();
-            all.sort_by_key(|(_, seen)| std::cmp::Reverse(moved(seen)));
-            self.services = all.into_iter().take(most).collect();
+    /// Adds what a plan does to the tables that it changes; `state` is the books before it. Of all at most so many services
+    /// are kept, those of which most moves.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub(crate) fn tell(&mut self, planned: &Planned, state: &State, slots: ReadSlots<'_>, most: usize) -> Result<()> {
+        let written = written(&planned.steps);
+        for vip in planned.steps.iter().filter_map(Step::publishes).collect::<BTreeSet<Vip>>() {
+            let tables = Tables::of(&vip, (state, &planned.services), &written, slots)?;
+            let least =
+                self.services.iter().min_by_key(|(_, seen)| seen.moved()).map(|(vip, seen)| (*vip, seen.moved()));
+            if let Some((least, moved)) = least.filter(|_| self.services.len() >= most) {
+                if tables.moved() <= moved {
+                    continue;
+                }
+                self.services.remove(&least);
+            }
+            self.services.insert(vip, tables.look(&[]));
         }
+        Ok(())
     }
 
     /// The largest share of a table's slots that move, in parts per million, rounded up, among the services that had
     /// one.
     pub fn moved_ppm(&self) -> u32 {
-        self.services
-            .values()
-            .map(|service| Share::of(service.slots_moved.into(), service.slots_before.into()).0)
-            .max()
-            .unwrap_or(0)
+        self.services.values().map(|service| service.moved().0).max().unwrap_or(0)
+    }
+}
+
+impl PreviewedService {
+    /// The share of its slots that move.
+    fn moved(&self) -> Share {
+        Share::of(self.slots_moved.into(), self.slots_before.into())
     }
 }
 
@@ -94,65 +108,73 @@ impl Preview {
 /// # Errors
 /// As [`plan`].
 pub fn preview(desired: &Desired, state: &State, slots: ReadSlots<'_>, census: &[FlowKey]) -> Result<Preview> {
-    let steps = plan(desired, state, slots)?;
-    let mut after = state.clone();
-    steps.iter().for_each(|step| after.record(step));
-    let all = state.services.keys().chain(after.services.keys()).copied().collect();
-    of_steps(&steps, state, &all, slots, census)
-}
-
-/// What steps do to some services that were planned on `state`.
-pub fn of_steps(
-    steps: &[Step],
-    state: &State,
-    services: &BTreeSet<Vip>,
-    slots: ReadSlots<'_>,
-    census: &[FlowKey],
-) -> Result<Preview> {
-    let mut after = state.clone();
-    let mut written: BTreeMap<u32, &[Slot]> = BTreeMap::new();
-    for step in steps {
-        after.record(step);
-        if let Op::WriteTable { table, slots } = &step.op {
-            written.insert(table.base, slots);
-        }
-    }
+    let planned = plan_whole(desired, state, slots)?;
+    let written = written(&planned.steps);
     let mut preview = Preview::default();
-    for vip in services {
-        let (old, new) = (state.services.get(vip), after.services.get(vip));
-        let had = old.map_or(Table::default(), |service| Table::unpack(service.head.table));
-        let has = new.map_or(Table::default(), |service| Table::unpack(service.head.table));
-        // Tables are read where they change alone.
-        let before = if had == has { Vec::new() } else { slots(had)? };
-        let now = written.get(&has.base).copied().filter(|_| has.len != 0).unwrap_or_default();
-        let change = Change { before: &before, after: now, old, new };
-        preview.services.insert(*vip, change.look(had, has, census));
+    for vip in state.services.keys().chain(planned.services.keys()).copied().collect::<BTreeSet<Vip>>() {
+        let tables = Tables::of(&vip, (state, &planned.services), &written, slots)?;
+        preview.services.insert(vip, tables.look(census));
     }
     Ok(preview)
 }
 
-/// A service before and after.
-struct Change<'a> {
+/// The tables that steps write, by their places.
+fn written(steps: &[Step]) -> BTreeMap<u32, &[Slot]> {
+    let mut written: BTreeMap<u32, &[Slot]> = BTreeMap::new();
+    for step in steps {
+        if let Op::WriteTable { table, slots } = &step.op {
+            written.insert(table.base, slots);
+        }
+    }
+    written
+}
+
+/// A service's table before and after.
+struct Tables<'a> {
+    had: Table,
+    has: Table,
     /// Its slots, when they change.
-    before: &'a [Slot],
+    before: Vec<Slot>,
     after: &'a [Slot],
     old: Option<&'a ServiceState>,
     new: Option<&'a ServiceState>,
 }
 
-impl Change<'_> {
-    fn look(&self, had: Table, has: Table, census: &[FlowKey]) -> PreviewedService {
+impl<'a> Tables<'a> {
+    /// What becomes of a service, by the books before and after; tables are read where they change alone.
+    fn of(
+        vip: &Vip,
+        (before, after): (&'a State, &'a BTreeMap<Vip, ServiceState>),
+        written: &BTreeMap<u32, &'a [Slot]>,
+        slots: ReadSlots<'_>,
+    ) -> Result<Self> {
+        let (old, new) = (before.services.get(vip), after.get(vip));
+        let table = |service: Option<&ServiceState>| service.map_or(0, |service| service.head.table);
+        let (had, has) = (Table::unpack(table(old)), Table::unpack(table(new)));
+        let before = if had == has { Vec::new() } else { slots(had)? };
+        let after = written.get(&has.base).copied().filter(|_| has.len != 0).unwrap_or_default();
+        Ok(Self { had, has, before, after, old, new })
+    }
+
+    /// The slots whose new flows go to another backend: their numbers, and where they went.
+    fn moves(&self) -> impl Iterator<Item = (usize, u32)> {
+        let after = |number: usize| self.after.get(number).map_or(Slot::NOBODY, |slot| slot.current());
+        let before = self.before.iter().map(|slot| slot.current()).enumerate();
+        before.filter(move |(number, from)| after(*number) != *from)
+    }
+
+    /// The share of them.
+    fn moved(&self) -> Share {
+        Share::of(self.moves().count() as u64, self.had.len.into())
+    }
+
+    fn look(&self, census: &[FlowKey]) -> PreviewedService {
+        let (had, has) = (self.had, self.has);
         let name = self.new.or(self.old).map(|service| service.name.clone()).unwrap_or_default();
         let mut seen =
             PreviewedService { name, slots_before: had.len, slots_after: has.len, ..PreviewedService::default() };
         let mut by_id: BTreeMap<u32, PreviewedBackend> = BTreeMap::new();
-        let moves = |number: usize| {
-            let before = self.before.get(number)?.current();
-            let after = self.after.get(number).map_or(Slot::NOBODY, |slot| slot.current());
-            (before != after).then_some(before)
-        };
-        for number in 0..self.before.len() {
-            let Some(from) = moves(number) else { continue };
+        for (_, from) in self.moves() {
             seen.slots_moved += 1;
             by_id.entry(from).or_default().slots_moved += 1;
         }
@@ -160,7 +182,9 @@ impl Change<'_> {
             let Some(service) = self.old.filter(|service| service.id == key.service && had.len != 0) else { continue };
             let flow = hash::flow(service.head.seed, key.client, key.client_port_bytes());
             seen.flows += 1;
-            if let Some(from) = moves(hash::slot(flow, had.len) as usize) {
+            let number = hash::slot(flow, had.len) as usize;
+            let to = self.after.get(number).map_or(Slot::NOBODY, |slot| slot.current());
+            if let Some(from) = self.before.get(number).map(|slot| slot.current()).filter(|from| *from != to) {
                 seen.flows_moved += 1;
                 by_id.entry(from).or_default().flows_moved += 1;
             }

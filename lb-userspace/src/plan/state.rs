@@ -76,6 +76,8 @@ pub(super) enum Entry {
     NoService(Vip),
     /// The backend is there, or changed.
     Backend(Vip, SocketAddr, BackendState),
+    /// Backends of the service have these weights, by id and in the order of ids.
+    Weights(Vip, Arc<[(u32, u32)]>),
     /// The backend is gone.
     NoBackend(Vip, SocketAddr),
     /// The service has another table, whose slots name these backends; some slots begin to hand over.
@@ -104,11 +106,18 @@ pub(super) enum Entry {
     Published(Vip, bool),
     /// Replies from here are recognised, or are not.
     Endpoint(VipKey, Option<Endpoint>),
+    /// Replies from all of these are.
+    Endpoints(Arc<[(VipKey, Endpoint)]>),
     /// The device is like this, or is gone.
     Device(u32, Option<Device>),
 }
 
 impl Step {
+    /// What was written, and what that means for the books.
+    pub(crate) fn done(self, state: &mut State) {
+        state.enter(self.entry);
+    }
+
     /// The service that gets another table.
     pub(crate) const fn publishes(&self) -> Option<Vip> {
         match &self.entry {
@@ -143,7 +152,7 @@ impl State {
             pool_ids: Ids::new(capacity.snat_pools.min(super::held::NO_POOL.into())),
             table_size: capacity.table_size,
             stride: capacity.snat_stride,
-            listening: Listening::default(),
+            listening: Listening::new(),
         }
     }
 
@@ -162,6 +171,11 @@ impl State {
     /// Whether flows that are remembered may go to a backend.
     pub fn has_flows(&self, backend: u32) -> bool {
         self.unswept.contains(&backend) || self.snat_unswept.contains(&backend)
+    }
+
+    /// Whether a backend of a service has to stay though nobody lists it: slots name it, or flows may go to it.
+    pub fn is_needed(&self, service: &ServiceState, backend: u32) -> bool {
+        service.slots.contains_key(&backend) || self.has_flows(backend)
     }
 
     /// For how many addresses every pool of ports has room.
@@ -216,7 +230,11 @@ impl State {
 
     /// Enters into the books what a step did.
     pub fn record(&mut self, step: &Step) {
-        match step.entry.clone() {
+        self.enter(step.entry.clone());
+    }
+
+    pub(super) fn enter(&mut self, entry: Entry) {
+        match entry {
             Entry::Nothing => {}
             Entry::Service(vip, service) => {
                 self.service_ids.hold(service.id);
@@ -243,6 +261,14 @@ impl State {
                 if let Some((service, None)) = self.of(&vip, |of| (of.id, of.backends.insert(key, backend))) {
                     self.listening.add(listens(&vip, &key), service);
                 }
+            }
+            Entry::Weights(vip, weights) => {
+                let weigh = |backend: &mut BackendState| {
+                    if let Ok(at) = weights.binary_search_by_key(&backend.id, |(id, _)| *id) {
+                        backend.row.weight = weights[at].1;
+                    }
+                };
+                self.of(&vip, |of| of.backends.values_mut().for_each(weigh));
             }
             Entry::NoBackend(vip, key) => {
                 if let Some((service, Some(backend))) = self.of(&vip, |of| (of.id, of.backends.remove(&key))) {
@@ -313,6 +339,7 @@ impl State {
                 self.of(&vip, |service| service.published = published);
             }
             Entry::Endpoint(listens, endpoint) => put(&mut self.endpoints, listens, endpoint),
+            Entry::Endpoints(endpoints) => self.endpoints.extend(endpoints.iter().copied()),
             Entry::Device(ifindex, device) => put(&mut self.devices, ifindex, device),
         }
     }

@@ -534,7 +534,7 @@ proptest! {
             let each = wanted.services.keys().map(|vip| BTreeSet::from([*vip]));
             // Also for none there is what belongs to no single one.
             for scope in std::iter::once(BTreeSet::new()).chain(each) {
-                for step in plan_part(&wanted, &state, &scope, &|table| plane.slots(table)).unwrap() {
+                for step in plan_part(&wanted, &state, &scope, &|table| plane.slots(table)).unwrap().steps {
                     plane.apply(&step.op).unwrap();
                     state.record(&step);
                 }

@@ -1,4 +1,4 @@
-//! All entries of a hash map by a few calls into the kernel, instead of two for each.
+//! Many entries of a hash map by a few calls into the kernel, instead of one or two for each.
 
 #![expect(unsafe_code, reason = "aya has no call for it, and two calls an entry take a second for a full flow table")]
 
@@ -10,6 +10,8 @@ use aya::Pod;
 
 /// `BPF_MAP_LOOKUP_BATCH` of include/uapi/linux/bpf.h (Linux 5.6).
 const LOOKUP_BATCH: u32 = 24;
+/// `BPF_MAP_UPDATE_BATCH`, of the same.
+const UPDATE_BATCH: u32 = 26;
 
 /// How many entries are asked for at first. A bucket of the map with more needs more.
 const ENTRIES: usize = 4096;
@@ -80,4 +82,54 @@ pub(super) fn entries<K: Pod + Default, V: Pod + Default>(map: impl AsFd) -> Res
         }
         (from, begun) = (to, true);
     }
+}
+
+/// How far a batch came that the kernel did not take whole.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    /// How many entries were put, the first ones.
+    pub(super) done: usize,
+    /// Why not the next one.
+    pub(super) error: anyhow::Error,
+}
+
+/// Puts entries, one after the other; those that are there already get another value.
+///
+/// # Errors
+/// When the kernel refuses one.
+pub(super) fn put<K: Pod, V: Pod>(map: impl AsFd, keys: &[K], values: &[V]) -> Result<(), Stopped> {
+    let stopped = |done, error| Stopped { done, error };
+    let map = u32::try_from(map.as_fd().as_raw_fd()).context("a file descriptor below zero");
+    let map = map.map_err(|error| stopped(0, error))?;
+    let len = keys.len().min(values.len());
+    let mut done = 0;
+    while done < len {
+        let (keys, values) = (&keys[done..len], &values[done..len]);
+        let count = keys.len().min(MAX_ENTRIES);
+        let mut batch = Batch {
+            from: 0,
+            to: 0,
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count: u32::try_from(count).map_err(|error| stopped(done, error.into()))?,
+            map,
+            element_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: the kernel reads `batch` and `count` keys and values, which are there and plain bytes, and writes how
+        // many it has put into `batch`.
+        let result =
+            unsafe { nix::libc::syscall(nix::libc::SYS_bpf, UPDATE_BATCH, &raw mut batch, size_of::<Batch>()) };
+        let error = (result < 0).then(Error::last_os_error);
+        // Of a call that was refused before it began the kernel does not say that it put none.
+        let put = if result < 0 && batch.count as usize >= count { 0 } else { batch.count as usize };
+        done += put.min(count);
+        match error {
+            None if put > 0 => {}
+            None => return Err(stopped(done, Error::from(ErrorKind::WriteZero).into())),
+            Some(error) if error.kind() == ErrorKind::Interrupted => {}
+            Some(error) => return Err(stopped(done, anyhow::Error::new(error).context("putting a map's entries"))),
+        }
+    }
+    Ok(())
 }

@@ -202,6 +202,23 @@ impl Kernel {
         self.service_traffic.set(row, values, 0).context("adding up what was carried")
     }
 
+    /// Puts endpoints that are not there, all or none of them.
+    fn put_endpoints(&mut self, endpoints: &[(VipKey, Endpoint)]) -> Result<()> {
+        for (listens, _) in endpoints {
+            self.index.need(&listens.address)?;
+        }
+        let (keys, values): (Vec<VipKey>, Vec<Endpoint>) = endpoints.iter().copied().unzip();
+        let Err(batch::Stopped { done, error }) = batch::put(self.endpoints.map().fd(), &keys, &values) else {
+            return Ok(());
+        };
+        // Nobody would know of those that were put.
+        for listens in keys.iter().take(done) {
+            remove_known(&mut self.endpoints, listens)?;
+        }
+        keys.iter().try_for_each(|listens| self.index.need_not(&listens.address))?;
+        Err(error)
+    }
+
     /// Writes a backend's row, which programs may be reading at this moment: its version is odd until it is whole.
     fn write_backend(&mut self, id: u32, backend: Backend) -> Result<()> {
         const VERSION: usize = offset_of!(Backend, version);
@@ -285,6 +302,11 @@ impl DataPlane for Kernel {
                     self.write_backend(*id, *backend)?;
                 }
             }
+            Op::WeighBackends { weights } => {
+                for (id, weight) in weights.iter() {
+                    self.backends.store_u32(*id, offset_of!(Backend, weight), *weight)?;
+                }
+            }
             Op::RemoveBackend { id } => {
                 let Backend { service, .. } = self.backends.read(*id)?;
                 self.write_backend(*id, Backend::default())?;
@@ -348,6 +370,7 @@ impl DataPlane for Kernel {
                     self.endpoints.insert(listens, endpoint, 0)?;
                 }
             }
+            Op::PutEndpoints { endpoints } => self.put_endpoints(endpoints)?,
             Op::RemoveEndpoint { listens } => {
                 if remove_known(&mut self.endpoints, listens)? {
                     self.index.need_not(&listens.address)?;
