@@ -67,6 +67,15 @@ pub struct DesiredService {
     pub retires: bool,
     /// Whether some of its backends are reached by tunnels.
     pub tunnels: bool,
+    /// It is in step and at rest: its backends are those of the books, and are not kept a second time.
+    pub rests: bool,
+}
+
+impl DesiredService {
+    /// Notes that it is in step and at rest.
+    pub(crate) fn rest(&mut self) {
+        (self.backends, self.rests) = (BTreeMap::new(), true);
+    }
 }
 
 /// A backend as it shall be.
@@ -196,6 +205,7 @@ impl<'a> Merging<'a> {
             cut,
             retires: false,
             tunnels: false,
+            rests: false,
         };
         Merged { service: self.finish(&service.vip, wanted), problems, taken, short }
     }

@@ -17,6 +17,7 @@ use crate::dataplane::kernel::{Attachments, Kernel, Object, Pins, TakeOver, Unre
 use crate::desired::Ground;
 use crate::doctor;
 use crate::following::Following;
+use crate::memory;
 use crate::nexthop::{Clients, Follower, MAX_FOLLOWED, NextHops};
 use crate::reset::Resetter;
 use crate::source::Update;
@@ -154,6 +155,8 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
         if !announced && controller.is_ready(Instant::now()) {
             announced = true;
             tracing::info!("ready");
+            // What the start took, the verifier's types and the programs' text among it, is not needed again.
+            memory::give_back();
             tell_systemd(&[NotifyState::Ready]);
         }
         let asked: BTreeSet<IpAddr> = clients.addresses().collect();

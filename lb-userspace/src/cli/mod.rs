@@ -32,6 +32,7 @@ use serde::de::DeserializeOwned;
 use crate::api::client::Client;
 use crate::api::types::{MAX_DEADLINE_S, Which};
 use crate::config::{DEFAULT_SOCKET, parse_duration};
+use crate::memory;
 
 /// How long what is under way may take once the answer is known.
 const LINGER: Duration = Duration::from_secs(1);
@@ -178,6 +179,7 @@ fn print(text: &str) -> Result<()> {
 pub fn main() -> ExitCode {
     // Exits with 2 on wrong usage, with 0 after --help and --version.
     let cli = Cli::parse();
+    memory::share_one_pool();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -33,6 +33,11 @@ impl Addresses {
         self.unuse(&before.unwrap_or_default());
     }
 
+    /// How many services need any, or were noted to need none.
+    pub(super) fn services(&self) -> usize {
+        self.of.len()
+    }
+
     /// Forgets services.
     pub(super) fn retain(&mut self, stays: impl Fn(&Vip) -> bool) {
         let mut gone = Vec::new();

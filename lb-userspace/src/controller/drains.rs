@@ -174,17 +174,13 @@ impl<P: DataPlane> Controller<P> {
     /// Whether a slot names it, or a remembered flow goes to it.
     pub(super) fn is_needed(&self, (vip, listens): &Whose) -> bool {
         let Some(service) = self.state.services.get(vip) else { return false };
-        service
-            .backends
-            .get(listens)
-            .is_some_and(|backend| service.slots.contains_key(&backend.id) || self.state.has_flows(backend.id))
+        service.backends.get(listens).is_some_and(|backend| self.state.is_needed(service, backend.id))
     }
 
     /// `active`, `ramping`, `draining`, `drained` or `removed`.
     pub(super) fn backend_state(&self, whose: &Whose) -> &'static str {
         let flags = self.orders.get(whose).flags;
-        let wanted = self.desired.services.get(&whose.0).and_then(|service| service.backends.get(&whose.1));
-        let share = wanted.map_or(0, |wanted| wanted.share);
+        let share = self.share(whose);
         if flags & OrderFlags::REMOVED != 0 {
             "removed"
         } else if share == 0 {
@@ -194,6 +190,16 @@ impl<P: DataPlane> Controller<P> {
         } else {
             "active"
         }
+    }
+
+    /// A backend's share of new flows as it shall be at this moment.
+    fn share(&self, (vip, listens): &Whose) -> u32 {
+        let Some(wanted) = self.desired.services.get(vip) else { return 0 };
+        if wanted.rests {
+            let held = self.state.services.get(vip).and_then(|held| held.backends.get(listens));
+            return held.map_or(0, |held| held.row.weight);
+        }
+        wanted.backends.get(listens).map_or(0, |backend| backend.share)
     }
 
     fn drain_row(&self, whose: &Whose) -> DrainRow {
@@ -266,7 +272,9 @@ impl<P: DataPlane> Controller<P> {
         }
         let mut all: Vec<Whose> = Vec::new();
         for (vip, desired) in &self.desired.services {
-            all.extend(desired.backends.keys().chain(&desired.cut).map(|listens| (*vip, *listens)));
+            let held = self.state.services.get(vip).filter(|_| desired.rests);
+            let held = held.iter().flat_map(|held| held.backends.keys());
+            all.extend(desired.backends.keys().chain(&desired.cut).chain(held).map(|listens| (*vip, *listens)));
         }
         let of_service = |(vip, _): &Whose| service.as_ref().is_none_or(|name| self.name(vip) == *name);
         all.retain(of_service);

@@ -4,15 +4,16 @@
 //! nothing of it is on its way: then the last plan for it found it in step, and another one would find the same. Backends
 //! that drain do not disturb its rest before the last of their connections has ended, which takes hours.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Controller, error_limit, flow_limit};
+use crate::config::Service;
 use crate::dataplane::{DataPlane, Op};
 use crate::desired::{Desired, DesiredService, Ground, Merging, Roster};
 use crate::memory;
-use crate::plan::{Planned, Preview, State, plan_part, plan_whole};
+use crate::plan::{Planned, Preview, ServiceState, State, plan_part, plan_whole};
 use crate::ramp::is_ramping;
 use crate::vip::Vip;
 
@@ -74,27 +75,31 @@ impl<P: DataPlane> Controller<P> {
         let mut merged = self.merge(now, turns);
         let kept = self.apply(&merged.services, now);
         self.follow(&merged.services);
-        if kept.as_ref().is_ok_and(|steps| *steps > MANY) {
-            self.untidy.append(&mut merged.services);
+        match &kept {
+            Ok(steps) => {
+                self.whole = false;
+                for (vip, known) in merged.at_rest {
+                    if let Some(service) = self.desired.services.get_mut(&vip) {
+                        service.rest();
+                    }
+                    self.at_rest.insert(vip, known);
+                }
+                if *steps > MANY {
+                    self.untidy.append(&mut merged.services);
+                }
+            }
+            Err(_) => {
+                // Whatever came of it: the next plan looks at everything.
+                self.whole = true;
+                self.at_rest.clear();
+                self.waiting.clear();
+            }
         }
         if self.waiting.is_empty() && !self.untidy.is_empty() {
             self.state.compact(&std::mem::take(&mut self.untidy));
             memory::give_back();
         }
-        match kept {
-            Ok(steps) => {
-                self.whole = false;
-                self.at_rest.extend(merged.at_rest);
-                Ok(steps)
-            }
-            Err(error) => {
-                // Whatever came of it: the next plan looks at everything.
-                self.whole = true;
-                self.at_rest.clear();
-                self.waiting.clear();
-                Err(error)
-            }
-        }
+        kept
     }
 
     /// Takes in what the kernel says.
@@ -102,9 +107,9 @@ impl<P: DataPlane> Controller<P> {
         match self.ground.changed(&ground) {
             Some(changed) if changed.is_empty() => {}
             Some(changed) => {
-                let services = &self.desired.services;
+                let services = &self.state.services;
                 let is_reached_alike =
-                    |service: &DesiredService| !service.backends.keys().any(|listens| changed.contains(&listens.ip()));
+                    |service: &ServiceState| !service.backends.keys().any(|listens| changed.contains(&listens.ip()));
                 let alike = |vip: &&Vip| services.get(vip).is_some_and(is_reached_alike);
                 self.waiting.extend(self.at_rest.keys().filter(|vip| !alike(vip)));
             }
@@ -220,17 +225,19 @@ impl<P: DataPlane> Controller<P> {
 
     /// Notes which addresses these services need.
     fn follow(&mut self, services: &BTreeSet<Vip>) {
+        let configured = self.config.services.iter().filter(|service| services.contains(&service.vip));
+        let configured: BTreeMap<&Vip, &Service> = configured.map(|service| (&service.vip, service)).collect();
         for vip in services {
-            let listed = self.config.services.iter().find(|service| service.vip == *vip);
-            let roster = listed.and_then(|service| self.registries.rosters.get(&service.name));
+            let roster = configured.get(vip).and_then(|service| self.registries.rosters.get(&service.name));
             let listed = roster.iter().flat_map(|roster| roster.endpoints.iter().map(|endpoint| endpoint.address));
             let held = self.state.services.get(vip);
             let held = held.into_iter().flat_map(|held| held.backends.keys().map(std::net::SocketAddr::ip));
             self.addresses.set(*vip, listed.chain(held));
         }
-        let state = &self.state;
-        let services = &self.desired.services;
-        self.addresses.retain(|vip| services.contains_key(vip) || state.services.contains_key(vip));
+        let (desired, held) = (&self.desired.services, &self.state.services);
+        if self.addresses.services() > desired.len() {
+            self.addresses.retain(|vip| desired.contains_key(vip) || held.contains_key(vip));
+        }
     }
 }
 

@@ -88,7 +88,10 @@ impl Registries {
     /// Hands every service of a registry what was said of it, or nothing but that it was asked.
     fn call(&mut self, config: &Config, name: &str, snapshot: Option<&Snapshot>) {
         for service in config.services.iter().filter(|service| service.registry == name) {
-            let roster = self.rosters.entry(service.name.clone()).or_default();
+            if !self.rosters.contains_key(&service.name) {
+                self.rosters.insert(service.name.clone(), Roster::default());
+            }
+            let Some(roster) = self.rosters.get_mut(&service.name) else { continue };
             let Some(snapshot) = snapshot else { continue };
             let held = roster.held.is_some();
             roster.hear(snapshot.get(&service.wanted().key()));

@@ -13,6 +13,7 @@ use crate::api::types::{BackendRow, Carried, InterfaceRow, Ledger, LimitRow, Mov
 use crate::config::{Forward, Limit, Per, Unit};
 use crate::dataplane::DataPlane;
 use crate::dataplane::kernel::TOOLCHAIN;
+use crate::desired::{DesiredBackend, DesiredService, Merging};
 use crate::limiter;
 use crate::plan::{BackendState, ServiceState};
 use crate::vip::Vip;
@@ -38,7 +39,7 @@ impl<P: DataPlane> Controller<P> {
             interfaces,
             registries,
             services: self.config.services.len(),
-            backends: self.desired.services.values().map(|service| service.backends.len()).sum(),
+            backends: self.desired.services.iter().map(|(vip, service)| self.count(vip, service)).sum(),
             problems,
             bpf_toolchain: TOOLCHAIN.to_owned(),
             moving: self.moving(),
@@ -48,6 +49,14 @@ impl<P: DataPlane> Controller<P> {
             abi: lb_common::abi::VERSION,
             adopted: self.adopted,
         }
+    }
+
+    /// How many backends a service has.
+    fn count(&self, vip: &Vip, service: &DesiredService) -> usize {
+        if service.rests {
+            return self.state.services.get(vip).map_or(0, |held| held.backends.len());
+        }
+        service.backends.len()
     }
 
     fn moving(&self) -> Moving {
@@ -103,26 +112,31 @@ impl<P: DataPlane> Controller<P> {
             self.must_know(name)?;
         }
         let mut rows = Vec::new();
-        let configured = self.config.services.iter().map(|service| &service.vip);
+        let configured = self.config.services.iter().map(|service| (&service.vip, Some(service)));
         // After those that are configured, those that only drain.
-        let retiring = self.desired.services.iter().filter(|(_, desired)| desired.retires).map(|(vip, _)| vip);
-        for vip in configured.chain(retiring).filter(|vip| service.is_none_or(|name| self.name(vip) == name)) {
+        let retiring = self.desired.services.iter().filter(|(_, desired)| desired.retires).map(|(vip, _)| (vip, None));
+        let meant = |vip: &Vip| service.is_none_or(|name| self.name(vip) == name);
+        let mut merging = Merging::new(&self.config, &self.ground, &self.orders, &self.state);
+        for (vip, configured) in configured.chain(retiring).filter(|(vip, _)| meant(vip)) {
             let state = self.state.services.get(vip);
             let Some(desired) = self.desired.services.get(vip) else { continue };
+            // What is at rest is what it would be merged to.
+            let roster = configured.filter(|_| desired.rests).zip(self.registries.rosters.get(&desired.name));
+            let merged = roster.map(|(configured, roster)| merging.service(configured, roster).service);
+            let desired = merged.as_ref().unwrap_or(desired);
             let held = state.iter().flat_map(|state| state.backends.keys());
             let all: BTreeSet<&SocketAddr> = held.chain(&desired.cut).collect();
             for listens in all {
-                rows.push(self.backend_row(vip, listens)?);
+                rows.push(self.backend_row(vip, listens, desired.backends.get(listens))?);
             }
         }
         Ok(rows)
     }
 
-    fn backend_row(&self, vip: &Vip, listens: &SocketAddr) -> Result<BackendRow> {
+    fn backend_row(&self, vip: &Vip, listens: &SocketAddr, wanted: Option<&DesiredBackend>) -> Result<BackendRow> {
         let whose = (*vip, *listens);
         let state = self.state.services.get(vip);
         let held = state.and_then(|state| state.backends.get(listens));
-        let wanted = self.desired.services.get(vip).and_then(|desired| desired.backends.get(listens));
         let traffic = held.map(|held| self.plane.backend_traffic(held.id)).transpose()?.unwrap_or_default();
         let count = state.zip(held).and_then(|(state, held)| state.slots.get(&held.id)).copied().unwrap_or_default();
         let (id, service) = self.names(&whose);

@@ -31,8 +31,8 @@ pub fn settings(config: &Config, desired: &Desired, ground: &Ground, state: &Sta
     let held = state.settings;
     let any = desired.services.keys().any(|vip| vip.port == 0);
     Settings {
-        tunnel_v4: tunnel(config, desired, ground, held.tunnel_v4, true),
-        tunnel_v6: tunnel(config, desired, ground, held.tunnel_v6, false),
+        tunnel_v4: tunnel(config, desired, ground, state, true),
+        tunnel_v6: tunnel(config, desired, ground, state, false),
         snat_v4: snat(config, &held.snat_v4, state.stride(), true),
         snat_v6: snat(config, &held.snat_v6, state.stride(), false),
         gue_port: u16::from_ne_bytes(config.weir.gue_port.to_be_bytes()),
@@ -42,13 +42,20 @@ pub fn settings(config: &Config, desired: &Desired, ground: &Ground, state: &Sta
 }
 
 /// Where tunnels of a family begin: as configured, or where the kernel's packets to the first backend would come from.
-fn tunnel(config: &Config, desired: &Desired, ground: &Ground, held: Address, v4: bool) -> Address {
+fn tunnel(config: &Config, desired: &Desired, ground: &Ground, state: &State, v4: bool) -> Address {
+    let held = if v4 { state.settings.tunnel_v4 } else { state.settings.tunnel_v6 };
     if let Some(own) = config.weir.tunnel_sources.iter().find(|own| own.is_ipv4() == v4) {
         return (*own).into();
     }
-    let backends = || desired.services.values().filter(|service| service.tunnels).flat_map(|service| &service.backends);
+    let backends = || {
+        desired.services.iter().filter(|(_, service)| service.tunnels).flat_map(|(vip, service)| {
+            let held = state.services.get(vip).filter(|_| service.rests).into_iter().flat_map(|held| &held.backends);
+            let held = held.map(|(listens, backend)| (listens, backend.forward()));
+            service.backends.iter().map(|(listens, backend)| (listens, backend.forward)).chain(held)
+        })
+    };
     let ends = || {
-        let tunnels = backends().filter(|(listens, backend)| backend.forward.is_tunnel() && listens.is_ipv4() == v4);
+        let tunnels = backends().filter(|(listens, forward)| forward.is_tunnel() && listens.is_ipv4() == v4);
         tunnels.map(|(listens, _)| SocketAddr::ip(listens))
     };
     let routes = || ends().filter_map(|end| Some((end, ground.hops.source(&end)?)));

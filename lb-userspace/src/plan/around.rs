@@ -37,19 +37,9 @@ impl Planner<'_> {
         let stays = |(vip, service): &(&Vip, &DesiredService)| {
             !leaving.services.contains(vip) && (!service.retires || whole.services.contains_key(vip))
         };
-        let stay: Vec<&Vip> = desired.services.iter().filter(stays).map(|(vip, _)| vip).collect();
-        let of = |any: bool| -> BTreeSet<Address> {
-            stay.iter().filter(|vip| !any || vip.port == 0).map(|vip| Address::from(vip.address)).collect()
-        };
-        let (vips, any) = (of(false), of(true));
         let mut addresses = desired.addresses.clone();
-        for (address, flags) in &mut addresses {
-            if !vips.contains(address) {
-                *flags &= !OF_VIPS;
-            }
-            if !any.contains(address) {
-                *flags &= !AddressFlags::ANY_PORT;
-            }
+        if !desired.services.iter().all(|service| stays(&service)) {
+            self.mask(desired, &stays, &mut addresses);
         }
         for own in &self.after.snat_sources {
             *addresses.entry(*own).or_default() |= AddressFlags::SNAT;
@@ -58,17 +48,41 @@ impl Planner<'_> {
         addresses
     }
 
-    /// Notes what addresses are known for; with `more`, what they are not known for any more stays.
-    pub(super) fn addresses(&mut self, wanted: &BTreeMap<Address, u32>, more: bool) {
-        let held = self.after.addresses.clone();
-        for (&address, &flags) in wanted {
-            let known = held.get(&address).copied().unwrap_or(0);
-            let flags = if more { flags | known } else { flags };
-            if flags != known {
-                self.step(Op::PutAddress { address, flags }, Entry::Address(address, Some(flags)));
+    /// Takes away what only services that have left made of addresses.
+    fn mask(
+        &self,
+        desired: &Desired,
+        stays: &impl Fn(&(&Vip, &DesiredService)) -> bool,
+        addresses: &mut BTreeMap<Address, u32>,
+    ) {
+        let stay: Vec<&Vip> = desired.services.iter().filter(stays).map(|(vip, _)| vip).collect();
+        let of = |any: bool| -> BTreeSet<Address> {
+            stay.iter().filter(|vip| !any || vip.port == 0).map(|vip| Address::from(vip.address)).collect()
+        };
+        let (vips, any) = (of(false), of(true));
+        for (address, flags) in addresses {
+            if !vips.contains(address) {
+                *flags &= !OF_VIPS;
+            }
+            if !any.contains(address) {
+                *flags &= !AddressFlags::ANY_PORT;
             }
         }
-        for address in held.into_keys().filter(|address| !more && !wanted.contains_key(address)) {
+    }
+
+    /// Notes what addresses are known for; with `more`, what they are not known for any more stays.
+    pub(super) fn addresses(&mut self, wanted: &BTreeMap<Address, u32>, more: bool) {
+        let held = &self.after.addresses;
+        let known = |address: &Address| held.get(address).copied().unwrap_or(0);
+        let meant = |(address, flags): (&Address, &u32)| (*address, if more { flags | known(address) } else { *flags });
+        let others = wanted.iter().map(meant).filter(|(address, flags)| *flags != known(address));
+        let others: Vec<(Address, u32)> = others.collect();
+        let gone = held.keys().filter(|address| !more && !wanted.contains_key(address));
+        let gone: Vec<Address> = gone.copied().collect();
+        for (address, flags) in others {
+            self.step(Op::PutAddress { address, flags }, Entry::Address(address, Some(flags)));
+        }
+        for address in gone {
             self.step(Op::RemoveAddress { address }, Entry::Address(address, None));
         }
     }

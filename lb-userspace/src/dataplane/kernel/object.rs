@@ -13,6 +13,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use super::pins::Pins;
 use super::shape::{SHAPES, Shape};
 use super::{Capacity, index};
+use crate::memory;
 
 /// The toolchain that compiled the object.
 pub const TOOLCHAIN: &str = env!("WEIR_BPF_TOOLCHAIN");
@@ -78,6 +79,7 @@ impl Object {
         let _undisturbed = Undisturbed::new()?;
         xdp(&mut ebpf)?.load().context("loading the XDP program")?;
         egress(&mut ebpf)?.load().context("loading the tc program")?;
+        memory::give_back_text(OBJECT);
         Ok(Self { ebpf })
     }
 
