@@ -22,7 +22,7 @@ const AT_ONCE: usize = 32;
 
 /// How many services have a turn at once, of those that are reached in another way: what a registry says meanwhile does not
 /// wait for all of them.
-pub(super) const TURNS: usize = 64;
+pub(super) const TURNS: usize = 32;
 
 /// How many services the last change is told of, those that moved most.
 const TOLD: usize = 64;

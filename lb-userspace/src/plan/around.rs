@@ -37,30 +37,13 @@ impl Planner<'_> {
         let stays = |(vip, service): &(&Vip, &DesiredService)| {
             !leaving.services.contains(vip) && (!service.retires || whole.services.contains_key(vip))
         };
-        let mut addresses = desired.addresses.clone();
-        if !desired.services.iter().all(|service| stays(&service)) {
-            self.mask(desired, &stays, &mut addresses);
-        }
-        for own in &self.after.snat_sources {
-            *addresses.entry(*own).or_default() |= AddressFlags::SNAT;
-        }
-        addresses.retain(|_, flags| *flags != 0);
-        addresses
-    }
-
-    /// Takes away what only services that have left made of addresses.
-    fn mask(
-        &self,
-        desired: &Desired,
-        stays: &impl Fn(&(&Vip, &DesiredService)) -> bool,
-        addresses: &mut BTreeMap<Address, u32>,
-    ) {
         let stay: Vec<&Vip> = desired.services.iter().filter(stays).map(|(vip, _)| vip).collect();
         let of = |any: bool| -> BTreeSet<Address> {
             stay.iter().filter(|vip| !any || vip.port == 0).map(|vip| Address::from(vip.address)).collect()
         };
         let (vips, any) = (of(false), of(true));
-        for (address, flags) in addresses {
+        let mut addresses = desired.addresses.clone();
+        for (address, flags) in &mut addresses {
             if !vips.contains(address) {
                 *flags &= !OF_VIPS;
             }
@@ -68,6 +51,11 @@ impl Planner<'_> {
                 *flags &= !AddressFlags::ANY_PORT;
             }
         }
+        for own in &self.after.snat_sources {
+            *addresses.entry(*own).or_default() |= AddressFlags::SNAT;
+        }
+        addresses.retain(|_, flags| *flags != 0);
+        addresses
     }
 
     /// Notes what addresses are known for; with `more`, what they are not known for any more stays.
