@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::abi::{Backend, Delivery, Endpoint, EndpointFlags, ServiceFlags, VipKey};
-use crate::host::HostTables;
+use crate::host::{HostFlows, HostTables};
 use crate::parse::{TCP, UDP};
 use crate::{Refusal, Scratch, Verdict, decide};
 
@@ -21,7 +21,7 @@ fn key((address, port): At, protocol: u8) -> VipKey {
 }
 
 /// One service with one slot, and room for so many flows.
-fn tables(protocol: u8, slot: Slot, max_flows: usize) -> HostTables {
+fn tables(protocol: u8, slot: Slot, max_flows: u32) -> HostTables {
     let vip = key(VIP, protocol);
     let listens = BACKENDS.map(|at| key(at, protocol));
     let row =
@@ -35,7 +35,7 @@ fn tables(protocol: u8, slot: Slot, max_flows: usize) -> HostTables {
         endpoints: (0..).zip(listens).map(endpoint).collect(),
         limits: vec![crate::abi::Limit::default()],
         service_buckets: vec![std::cell::Cell::new(0)],
-        max_flows,
+        flows: HostFlows::with_room(max_flows),
         ..HostTables::default()
     };
     tables.now_ns.set(1_000_000_000_000);
@@ -79,7 +79,7 @@ fn is_reply(tables: &HostTables, backend: usize, to: At, flags: u8) -> bool {
 
 fn flow(tables: &HostTables, client: At) -> Option<Flow> {
     let key = FlowKey::new(Address::from_v4(client.0), client.1.to_be_bytes(), 0);
-    tables.flows.borrow().get(&key).copied()
+    tables.flows.get(&key)
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_settled_slot_asks_no_table_and_no_clock() {
     let tables = tables(TCP, Slot::settled(1), 16);
     assert_eq!([SYN, ACK, FIN | ACK, RST].map(|flags| request(&tables, CLIENT, flags)), [Ok(1); 4]);
     assert!(is_reply(&tables, 1, CLIENT, ACK) && !is_reply(&tables, 0, CLIENT, ACK));
-    assert!(tables.flows.borrow().is_empty() && tables.stamps.borrow().is_empty());
+    assert!(tables.flows.is_empty() && tables.stamps.borrow().is_empty());
     assert_eq!(tables.flow_counts.get().lookups, 0);
 }
 
@@ -106,6 +106,9 @@ fn a_connection_that_begins_goes_to_the_new_backend_and_one_that_nobody_remember
 fn whom_there_is_no_room_to_remember_the_old_backend_serves() {
     let tables = tables(TCP, Slot::moving(1, 0, false), 1);
     assert_eq!(request(&tables, CLIENT, SYN), Ok(1));
+    let others = (1..).map(|port| FlowKey::new(Address::from_v4(CLIENT.0), [0, port], 0));
+    let room = others.take_while(|key| tables.remember_flow(key, Flow { seen_s: 1000, ..Flow::default() })).count();
+    assert_eq!(room, 7, "one line is taken");
     assert_eq!([SYN, ACK, ACK].map(|flags| request(&tables, OTHER, flags)), [Ok(0); 3]);
     assert_eq!(request(&tables, CLIENT, ACK), Ok(1));
     assert_eq!(tables.stamps.borrow().get(&(0, 0)), Some(&1000), "the slot knows that it is not alone");
@@ -225,7 +228,7 @@ fn a_connection_on_which_the_server_alone_speaks_goes_on() {
     assert!(half.is_half_heard(half.seen_s + IDLE_S, IDLE_S) && !half.is_half_heard(half.seen_s + IDLE_S + 1, IDLE_S));
 
     // What was forgotten goes on all the same, as long as the slot moves.
-    tables.flows.borrow_mut().clear();
+    tables.flows.clear();
     assert!(is_reply(&tables, 0, OTHER, ACK));
     assert_eq!(flow(&tables, OTHER), None, "a server begins nothing");
     assert_eq!(request(&tables, OTHER, ACK), Ok(0));
@@ -268,7 +271,7 @@ fn of_a_shared_backend_a_remembered_reply_is_noted_in_its_flow() {
         assert_eq!(decide(answer.as_mut_slice(), &tables, &mut Scratch::default(), 1), Verdict::Stack);
         assert_eq!((&answer[26..30], &answer[34..36]), (&to.0[..], &to.1.to_be_bytes()[..]), "whose it is");
         let key = FlowKey::new(Address::from_v4(client.0), client.1.to_be_bytes(), service);
-        let flow = tables.flows.borrow()[&key];
+        let flow = tables.flows.get(&key).expect("it is remembered");
         let now_s = tables.now_s();
         assert_eq!((flow.backend, flow.server, flow.seen_s), (backend, FlowFlags::SPOKE, now_s));
         assert!(flow.is_living(now_s + IDLE_S, IDLE_S, true));

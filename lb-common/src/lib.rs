@@ -14,6 +14,7 @@ pub mod decide;
 pub mod direct;
 pub mod fast;
 pub mod find;
+pub mod flow_table;
 pub mod forward;
 pub mod fragment;
 pub mod gcra;

@@ -207,7 +207,7 @@ pub trait Tables {
     }
     /// A remembered flow of a slot that hands over.
     fn flow(&self, key: &FlowKey) -> Option<Self::Flow<'_>>;
-    /// Remembers a flow that is not there yet. Bounded: false when there is no room.
+    /// Remembers a flow that is not there yet, and was seen just now. Bounded: false when there is no room.
     fn remember_flow(&self, key: &FlowKey, flow: Flow) -> bool;
     /// Notes that a service's slot sent a flow that is not remembered elsewhere than to its current backend.
     fn stamp(&self, service: u32, table: Table, slot: u32, now_s: u32);

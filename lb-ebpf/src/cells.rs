@@ -4,9 +4,9 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use lb_common::Address;
-use lb_common::abi::{Backend, Datagram, FRAGMENT_WORDS, Flow, Fragments, Snat, SnatReply};
+use lb_common::abi::{Backend, Datagram, FRAGMENT_WORDS, Fragments, Snat, SnatReply};
 use lb_common::gcra::Bucket;
-use lb_common::tables::{BackendCell, Bits, FlowCell, FragmentsCell, SnatCell, SnatReplyCell};
+use lb_common::tables::{BackendCell, Bits, FragmentsCell, SnatCell, SnatReplyCell};
 
 use crate::frame::opaque;
 
@@ -22,20 +22,7 @@ impl Bucket for KernelBucket {
 
     #[inline(always)]
     fn compare_exchange(&self, expected: u64, new: u64) -> u64 {
-        let found: u64;
-        // SAFETY: as in `load`. Rust's own atomics compile to plain loads and stores here, because the target is
-        // declared single-threaded; this is the instruction itself (BPF_ATOMIC | BPF_CMPXCHG, Linux 5.12).
-        unsafe {
-            core::arch::asm!(
-                "r0 = {expected}",
-                "r0 = cmpxchg_64({at} + 0, r0, {new})",
-                expected = in(reg) expected,
-                at = in(reg) self.0.as_ptr(),
-                new = in(reg) new,
-                out("r0") found,
-            );
-        }
-        found
+        compare_exchange(self.0.as_ptr(), expected, new)
     }
 }
 
@@ -104,63 +91,6 @@ pub fn barrier() {
     unsafe { core::arch::asm!("", options(nostack, preserves_flags)) };
 }
 
-/// A remembered flow in a map. Deleted meanwhile, it may be another one's already: what is written then is one more sign
-/// of life, and what is read was true a moment ago.
-pub struct KernelFlow(pub(crate) NonNull<Flow>);
-
-impl KernelFlow {
-    #[inline(always)]
-    fn put(&self, field: *mut u32, value: u32) {
-        // SAFETY: an aligned word of a map's element; volatile, because other CPUs and the controller read it.
-        unsafe { field.write_volatile(value) };
-    }
-}
-
-impl FlowCell for KernelFlow {
-    #[inline(always)]
-    fn read(&self) -> Flow {
-        // SAFETY: a map's element; each word is whole, and no two of them need to be of one moment.
-        unsafe { self.0.as_ptr().read_volatile() }
-    }
-
-    #[inline(always)]
-    fn note_client(&self, seen_s: u32, flags: u32, next: u32, expects: u32) {
-        let flow = self.0.as_ptr();
-        // SAFETY: places inside of the element.
-        let (seen, client, next_at, expects_at) = unsafe {
-            (
-                &raw mut (*flow).seen_s,
-                &raw mut (*flow).client,
-                &raw mut (*flow).client_next,
-                &raw mut (*flow).client_expects,
-            )
-        };
-        self.put(seen, seen_s);
-        self.put(client, flags);
-        self.put(next_at, next);
-        self.put(expects_at, expects);
-    }
-
-    #[inline(always)]
-    fn note_server(&self, seen_s: u32, flags: u32) {
-        let flow = self.0.as_ptr();
-        // SAFETY: places inside of the element.
-        let (seen, server) = unsafe { (&raw mut (*flow).seen_s, &raw mut (*flow).server) };
-        self.put(seen, seen_s);
-        self.put(server, flags);
-    }
-
-    #[inline(always)]
-    fn begin(&self, flow: Flow) {
-        let at = self.0.as_ptr();
-        // SAFETY: a place inside of the element.
-        let (backend, server) = unsafe { (&raw mut (*at).backend, &raw mut (*at).server) };
-        self.put(backend, flow.backend);
-        self.put(server, flow.server);
-        self.note_client(flow.seen_s, flow.client, flow.client_next, flow.client_expects);
-    }
-}
-
 /// A word of bits in a map. Changes are the instructions themselves, as in [`KernelBucket`]: BPF_ATOMIC with BPF_OR or BPF_AND
 /// and BPF_FETCH, Linux 5.12.
 pub struct KernelBits(pub(crate) NonNull<u64>);
@@ -188,6 +118,26 @@ impl Bits for KernelBits {
             );
         }
     }
+}
+
+/// A map's word becomes `new` if it is `expected`; returns what it was.
+#[inline(always)]
+pub fn compare_exchange(word: *mut u64, expected: u64, new: u64) -> u64 {
+    let found: u64;
+    // SAFETY: every caller has an aligned word of a map's element. Rust's own atomics compile to plain loads and stores
+    // here, because the target is declared single-threaded; this is the instruction itself (BPF_ATOMIC | BPF_CMPXCHG,
+    // Linux 5.12).
+    unsafe {
+        core::arch::asm!(
+            "r0 = {expected}",
+            "r0 = cmpxchg_64({at} + 0, r0, {new})",
+            expected = in(reg) expected,
+            at = in(reg) word,
+            new = in(reg) new,
+            out("r0") found,
+        );
+    }
+    found
 }
 
 /// Sets bits of a map's word; returns what it was.
@@ -266,7 +216,8 @@ impl FragmentsCell for KernelFragments {
     }
 }
 
-/// A flow both ends of which are rewritten, in a map. As with [`KernelFlow`], it may be gone.
+/// A flow both ends of which are rewritten, in a map. It may be gone, and another one's already: what is written then is one
+/// more sign of life, and what is read was true a moment ago.
 pub struct KernelSnat(pub(crate) NonNull<Snat>);
 
 impl SnatCell for KernelSnat {

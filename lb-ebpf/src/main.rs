@@ -13,6 +13,7 @@
 #[cfg(feature = "bench")]
 mod bench;
 mod cells;
+mod flows;
 mod frame;
 mod object;
 mod steps;

@@ -11,17 +11,19 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::TcContext;
 use lb_common::abi::{
-    Backend, BucketCell, Datagram, Delivery, Device, DeviceFlags, Endpoint, Flow, FlowCount, FlowKey, FragmentKey,
-    Fragments, Limit, LimitCount, Meta, Order, OrderKey, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings,
-    Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps, Table, Tags, Traffic, VipKey,
+    Backend, BucketCell, Datagram, Delivery, Device, DeviceFlags, Endpoint, Flow, FlowCount, FlowGroup, FlowKey,
+    FragmentKey, Fragments, Limit, LimitCount, Meta, Order, OrderKey, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service,
+    Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps, Table, Tags, Traffic, VipKey,
 };
+use lb_common::flow_table::{self, FlowHash, Spot};
 use lb_common::tables::{Direction, FlowUse, Route, RouteQuery, WayOut};
 use lb_common::{Address, Refusal, Scratch, Tables, index};
 
 use crate::cells::{
-    KernelBackend, KernelBits, KernelBucket, KernelFlow, KernelFragments, KernelSnat, KernelSnatReply, barrier,
+    KernelBackend, KernelBits, KernelBucket, KernelFragments, KernelSnat, KernelSnatReply, barrier,
     fetch_add,
 };
+use crate::flows::{KernelGroup, KernelLine};
 use crate::frame::{clear, opaque};
 use crate::steps;
 
@@ -50,10 +52,10 @@ static ENDPOINTS: HashMap<VipKey, Endpoint> = HashMap::with_max_entries(1, BPF_F
 static REPLIES: LruHashMap<ReplyKey, ReplyOwner> = LruHashMap::with_max_entries(1, 0);
 #[map]
 static STAMPS: Array<Stamps> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-/// Not least-recently-used: whoever is in it stays, until the controller sees that the flow has ended. When it is full
-/// nobody comes in, which breaks nothing.
+/// A table of our own: see [`flow_table`]. Whoever is in it stays, until the controller sees that the flow has ended.
+/// When a group is full nobody comes in, which breaks nothing.
 #[map]
-static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+static FLOWS: Array<FlowGroup> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static FLOW_COUNTS: PerCpuArray<FlowCount> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -133,6 +135,9 @@ unsafe impl<T: Copy> Sync for Shared<T> {}
 static PLACE_BITS: u32 = 0;
 #[unsafe(no_mangle)]
 static KNOWN_BITS: u32 = 6;
+/// What places in `FLOWS` are computed with: likewise.
+#[unsafe(no_mangle)]
+static FLOW_HASH: [u64; 4] = [1; 4];
 
 /// `BPF_FIB_LKUP_RET_NO_NEIGH` of include/uapi/linux/bpf.h: there is a route, but no neighbour for its next hop.
 const NO_NEIGHBOUR: i64 = 7;
@@ -218,10 +223,20 @@ fn bump<T: Copy>(map: &PerCpuArray<T>, index: u32, add: impl FnOnce(&mut T)) -> 
     true
 }
 
+/// Where a flow is looked for.
+#[inline(always)]
+fn flow_group(key: &[u64; 3]) -> Option<(KernelGroup, Spot)> {
+    let at = (&raw const FLOW_HASH).cast::<u64>();
+    // SAFETY: constants of the loader's; volatile, so that the compiler does not take their initial values for the last.
+    let word = |index| unsafe { at.add(index).read_volatile() };
+    let spot = FlowHash::from_words([word(0), word(1), word(2), word(3)]).spot(key);
+    Some((KernelGroup(NonNull::new(FLOWS.get_ptr_mut(spot.group)?)?), spot))
+}
+
 impl Tables for Maps {
     type Bucket<'a> = KernelBucket;
     type Backend<'a> = KernelBackend;
-    type Flow<'a> = KernelFlow;
+    type Flow<'a> = KernelLine;
     type Bits<'a> = KernelBits;
     type Fragments<'a> = KernelFragments;
     type Snat<'a> = KernelSnat;
@@ -322,14 +337,16 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn flow(&self, key: &FlowKey) -> Option<KernelFlow> {
-        NonNull::new(FLOWS.get_ptr_mut(key)?).map(KernelFlow)
+    fn flow(&self, key: &FlowKey) -> Option<KernelLine> {
+        let key = key.to_words();
+        let (group, spot) = flow_group(&key)?;
+        flow_table::find(&group, &spot, &key)
     }
 
     #[inline(always)]
     fn remember_flow(&self, key: &FlowKey, flow: Flow) -> bool {
-        // Another CPU may have been first, with the other direction's packet, or a retransmission: then it is there.
-        FLOWS.insert(key, flow, u64::from(BPF_ANY)).is_ok()
+        let key = key.to_words();
+        flow_group(&key).is_some_and(|(group, spot)| flow_table::insert(&group, &spot, &key, &flow, flow.seen_s))
     }
 
     #[inline(always)]

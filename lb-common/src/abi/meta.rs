@@ -2,7 +2,7 @@
 
 /// The version of everything in [`abi`](super): layouts, meanings, and the names of the maps. A program and a controller
 /// of different versions do not share maps.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The one element of `META`, written last when maps are made.
 #[repr(C)]
@@ -16,8 +16,10 @@ pub struct Meta {
     pub table_size: u32,
     /// What the flow hash of new services starts from, as it was configured.
     pub hash_seed: u64,
+    /// What the hash of the flow table starts from, which nobody else knows.
+    pub flow_seed: u64,
     /// Always zero.
-    pub pad: [u64; 5],
+    pub pad: [u64; 4],
 }
 
 impl Meta {

@@ -7,6 +7,7 @@ mod counters;
 mod device;
 mod endpoint;
 mod flow;
+mod flow_line;
 mod fragment;
 mod known;
 mod limit;
@@ -26,6 +27,7 @@ pub use counters::{FlowCount, LimitCount, Traffic};
 pub use device::{Device, DeviceFlags};
 pub use endpoint::{Endpoint, EndpointFlags};
 pub use flow::{Flow, FlowFlags, FlowKey};
+pub use flow_line::{FlowGroup, FlowLine};
 pub use fragment::{Datagram, FRAGMENT_WORDS, FragmentFate, FragmentKey, Fragments};
 pub use known::AddressFlags;
 pub use limit::{BucketCell, ERROR_LIMIT, FLOW_LIMIT, Limit, LimitScope, LimitUnit, SourceKey};
@@ -60,7 +62,8 @@ pub mod map {
     pub const REPLIES: &str = "REPLIES";
     /// Two neighbouring slots of a service → [`Stamps`](super::Stamps), by service id × table size + slot.
     pub const STAMPS: &str = "STAMPS";
-    /// [`FlowKey`](super::FlowKey) → [`Flow`](super::Flow), for slots that hand over.
+    /// [`FlowKey`](super::FlowKey) → [`Flow`](super::Flow), for slots that hand over: a [table](crate::flow_table) of
+    /// [`FlowGroup`](super::FlowGroup)s.
     pub const FLOWS: &str = "FLOWS";
     /// 0 → [`FlowCount`](super::FlowCount), per CPU.
     pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
@@ -137,6 +140,7 @@ mod pod {
         super::Endpoint,
         super::Flow,
         super::FlowCount,
+        super::FlowGroup,
         super::FlowKey,
         super::FragmentKey,
         super::Fragments,
@@ -173,4 +177,6 @@ pub mod constant {
     pub const KNOWN_BITS: &str = "KNOWN_BITS";
     /// Not 0: something in `PATHS` was told. The programs set it, too.
     pub const PATHS_TOLD: &str = "PATHS_TOLD";
+    /// [`FlowHash::to_words`](crate::flow_table::FlowHash::to_words) of `FLOWS`.
+    pub const FLOW_HASH: &str = "FLOW_HASH";
 }

@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use crate::Address;
-use crate::abi::{Backend, Datagram, Flow, FlowKey, FragmentKey, Fragments, Snat, SnatReply, SnatReplyKey, SourceKey};
+use crate::abi::{Backend, Datagram, FlowKey, FragmentKey, Fragments, Snat, SnatReply, SnatReplyKey, SourceKey};
 use crate::gcra::Bucket;
-use crate::tables::{BackendCell, Bits, FlowCell, FragmentsCell, SnatCell, SnatReplyCell};
+use crate::tables::{BackendCell, Bits, FragmentsCell, SnatCell, SnatReplyCell};
 
 /// A bucket on the host.
 #[derive(Debug)]
@@ -88,29 +88,6 @@ impl<'a, K: Ord + Copy, V: Copy> Entry<'a, K, V> {
 
     fn change<R>(&self, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         self.map.borrow_mut().get_mut(&self.key).map(change)
-    }
-}
-
-/// A remembered flow on the host.
-pub type HostFlow<'a> = Entry<'a, FlowKey, Flow>;
-
-impl FlowCell for HostFlow<'_> {
-    fn read(&self) -> Flow {
-        self.get().unwrap_or_default()
-    }
-
-    fn note_client(&self, seen_s: u32, flags: u32, next: u32, expects: u32) {
-        self.change(|flow| {
-            *flow = Flow { seen_s, client: flags, client_next: next, client_expects: expects, ..*flow };
-        });
-    }
-
-    fn note_server(&self, seen_s: u32, flags: u32) {
-        self.change(|flow| *flow = Flow { seen_s, server: flags, ..*flow });
-    }
-
-    fn begin(&self, new: Flow) {
-        self.change(|flow| *flow = new);
     }
 }
 

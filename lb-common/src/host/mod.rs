@@ -1,12 +1,14 @@
 //! The tables as plain collections: the packet path on the host.
 
 mod cells;
+mod flows;
 mod frame;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use cells::{Entry, HostBits, HostBucket, HostFlow};
+pub use cells::{Entry, HostBits, HostBucket};
+pub use flows::{HostFlows, SharedFlows, SharedLine};
 pub use frame::HostFrame;
 
 use crate::abi::{
@@ -38,10 +40,8 @@ pub struct HostTables {
     pub service_buckets: Vec<Cell<u64>>,
     /// Buckets of limits per source. Not bounded here.
     pub source_buckets: RefCell<BTreeMap<SourceKey, u64>>,
-    /// Flows of slots that hand over; at most `max_flows`.
-    pub flows: RefCell<BTreeMap<FlowKey, Flow>>,
-    /// How many flows are remembered at most.
-    pub max_flows: usize,
+    /// Flows of slots that hand over.
+    pub flows: HostFlows,
     /// When slots sent flows that are not remembered, by service id and slot.
     pub stamps: RefCell<BTreeMap<(u32, u32), u32>>,
     /// How the flow table was used.
@@ -108,7 +108,7 @@ impl<P: Packet + ?Sized> Path<P> for HostTables {}
 impl Tables for HostTables {
     type Bucket<'a> = HostBucket<'a>;
     type Backend<'a> = &'a Backend;
-    type Flow<'a> = HostFlow<'a>;
+    type Flow<'a> = SharedLine<'a>;
     type Bits<'a> = HostBits<'a>;
     type Fragments<'a> = Entry<'a, FragmentKey, Fragments>;
     type Snat<'a> = Entry<'a, FlowKey, Snat>;
@@ -157,17 +157,12 @@ impl Tables for HostTables {
         self.endpoints.get(key).copied()
     }
 
-    fn flow(&self, key: &FlowKey) -> Option<HostFlow<'_>> {
-        Entry::find(&self.flows, key)
+    fn flow(&self, key: &FlowKey) -> Option<SharedLine<'_>> {
+        self.flows.shared().find(key)
     }
 
     fn remember_flow(&self, key: &FlowKey, flow: Flow) -> bool {
-        let mut flows = self.flows.borrow_mut();
-        let room = flows.len() < self.max_flows;
-        if room {
-            flows.insert(*key, flow);
-        }
-        room
+        self.flows.shared().insert(key, flow, flow.seen_s)
     }
 
     fn stamp(&self, service: u32, _: Table, slot: u32, now_s: u32) {

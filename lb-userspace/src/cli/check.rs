@@ -69,10 +69,11 @@ fn summary(config: &Config) -> Result<String> {
     let weir = &config.weir;
     writeln!(
         text,
-        "  tables for {} service(s): {}; room for {} flow(s) of slots that move",
+        "  tables for {} service(s): {}; room for {} flow(s) of slots that move: {}",
         weir.max_services,
         mebibytes(weir.table_bytes()),
-        weir.max_flows
+        weir.max_flows,
+        mebibytes(weir.flow_bytes())
     )?;
     writeln!(text, "  pinned in {} while running; at the end: {}", weir.state.display(), weir.on_exit.name())?;
     if !weir.snat_addresses.is_empty() {
@@ -143,7 +144,7 @@ mod tests {
             quic = { server_id_length = 4, config = 1 }";
         let config = Config::parse(text, Path::new("weir.toml")).expect("good");
         let expected = "weir.toml: good: 1 interface(s), 1 registry(ies), 2 service(s)
-  tables for 16 service(s): 16.0 MiB; room for 262144 flow(s) of slots that move
+  tables for 16 service(s): 16.0 MiB; room for 131072 flow(s) of slots that move: 16.0 MiB
   pinned in /sys/fs/bpf/weir while running; at the end: detach
   ports for 64 backend(s) of snat from 2 address(es): 1.0 MiB; room for 131072 flow(s)
   web at 192.0.2.10:80/tcp by nat, backends from local

@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use lb_common::abi::Settings;
+use lb_common::abi::{FlowGroup, Settings};
+use lb_common::flow_table;
 
 use super::own::Own;
 use super::prime::nearest_prime;
@@ -23,12 +24,12 @@ const SMALLER_TABLE_SIZES: [u32; 4] = [32_749, 16_381, 8_191, 4_093];
 /// What tables may take, in bytes, without being asked for.
 const DEFAULT_TABLE_BYTES: u64 = 256 << 20;
 /// How many sources are remembered unless the file says otherwise.
-pub const DEFAULT_MAX_SOURCES: u32 = 262_144;
+pub const DEFAULT_MAX_SOURCES: u32 = 131_072;
 
 /// Where everything is pinned unless the file says otherwise.
 pub const DEFAULT_STATE: &str = "/sys/fs/bpf/weir";
 /// How many flows of moving slots are remembered unless the file says otherwise.
-pub const DEFAULT_MAX_FLOWS: u32 = 262_144;
+pub const DEFAULT_MAX_FLOWS: u32 = 131_072;
 
 /// How long a silent TCP connection is believed unless the file says otherwise.
 const DEFAULT_TCP_IDLE: Duration = Duration::from_secs(3600);
@@ -218,6 +219,11 @@ impl Weir {
     /// How much memory the kernel's tables of slots and of their stamps take, in bytes.
     pub fn table_bytes(&self) -> u64 {
         self.bytes_of_tables(self.table_size)
+    }
+
+    /// How many bytes the flows of slots that move take in the kernel.
+    pub const fn flow_bytes(&self) -> u64 {
+        flow_table::groups(self.max_flows) as u64 * size_of::<FlowGroup>() as u64
     }
 
     fn bytes_of_tables(&self, size: u32) -> u64 {

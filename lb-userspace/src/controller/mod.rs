@@ -21,6 +21,7 @@ pub use previews::must_keep_within;
 pub use registries::Registries;
 
 use lb_common::abi::{self, MAX_LIMITS};
+use lb_common::flow_table;
 
 use crate::config::{Config, Limit, Per, Unit};
 use crate::dataplane::{Capacity, DataPlane, Release};
@@ -70,7 +71,8 @@ pub fn capacity(config: &Config) -> Capacity {
         // And those that new flows and ICMP errors are held to.
         limits: services.saturating_mul(limits).saturating_add(2),
         sources: config.weir.max_sources,
-        flows: config.weir.max_flows,
+        // As many as its groups have room for: so it is known again when it is found.
+        flows: flow_table::room(flow_table::groups(config.weir.max_flows)),
         replies: REPLIES,
         devices: DEVICES,
         addresses: services.saturating_add(OWN_ADDRESSES),

@@ -160,7 +160,7 @@ fn unfit_endpoints_are_left_out_with_a_reason() {
 
 #[test]
 fn as_many_backends_as_there_may_be_can_all_be_replaced() {
-    let config = CONFIG.replace("table_size = 251", "table_size = 251\nmax_backends = 2");
+    let config = CONFIG.replace("table_size = 251", "table_size = 251\nmax_backends = 2\nmax_flows = 1024");
     let config = Config::parse(&config, Path::new("weir.toml")).unwrap();
     let plane = Fake::new(capacity(&config));
     let mut registries = Registries::default();

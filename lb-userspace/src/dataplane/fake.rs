@@ -10,7 +10,7 @@ use lb_common::abi::{
     Backend, Flow, FlowCount, FlowKey, LimitCount, Order, OrderKey, PORT_WORDS, Service, Slot, Snat, SnatReply,
     SnatReplyKey, Table, Traffic,
 };
-use lb_common::host::HostTables;
+use lb_common::host::{HostFlows, HostTables};
 
 use super::{Capacity, DataPlane, Dump, Op, Release, present};
 
@@ -37,7 +37,7 @@ impl Fake {
                 backends: vec![Backend::default(); size(capacity.backends)],
                 limits: vec![lb_common::abi::Limit::default(); size(capacity.limits)],
                 service_buckets: vec![Cell::new(0); size(capacity.limits)],
-                max_flows: size(capacity.flows),
+                flows: HostFlows::with_room(capacity.flows),
                 max_snats: size(capacity.snat_flows),
                 max_fragments: size(capacity.fragments),
                 ports: vec![Cell::new(0); size(capacity.snat_pools * capacity.snat_stride * PORT_WORDS)],
@@ -180,18 +180,12 @@ impl DataPlane for Fake {
     }
 
     fn flows(&self) -> Result<Vec<(FlowKey, Flow)>> {
-        Ok(self.tables.flows.borrow().iter().map(|(key, flow)| (*key, *flow)).collect())
+        Ok(self.tables.flows.iter().collect())
     }
 
     fn forget_flows(&mut self, flows: &[(FlowKey, Flow)]) -> Result<u64> {
-        let known = self.tables.flows.get_mut();
-        let before = known.len();
-        for (key, flow) in flows {
-            if known.get(key) == Some(flow) {
-                known.remove(key);
-            }
-        }
-        Ok((before - known.len()) as u64)
+        let (known, now_s) = (self.tables.flows.shared(), self.tables.now_s());
+        Ok(flows.iter().filter(|(key, flow)| known.forget(key, flow, now_s)).count() as u64)
     }
 
     fn snats(&self) -> Result<Vec<(FlowKey, Snat)>> {

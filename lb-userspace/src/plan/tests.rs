@@ -148,7 +148,7 @@ fn decided(plane: &Fake, frame: &[u8]) -> (Verdict, Option<IpAddr>) {
 /// Forgets every flow.
 fn forget(plane: &mut Fake) {
     let tables = &mut plane.tables;
-    tables.flows.get_mut().clear();
+    tables.flows.clear();
     tables.snats.get_mut().clear();
     tables.snat_replies.get_mut().clear();
     tables.ports.iter().for_each(|word| word.set(0));

@@ -9,9 +9,10 @@ use lb_common::abi::{
     PORT_WORDS, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey,
     SourceKey, Stamps, Table, Traffic, VipKey, map,
 };
+use lb_common::host::HostFlows;
 use lb_common::{Address, Refusal};
 use weir::dataplane::Capacity;
-use weir::dataplane::kernel::{Index, Object};
+use weir::dataplane::kernel::{Flows, Index, Object};
 
 use crate::host::{Host, Seen};
 use crate::stage::{MAX_BACKENDS, MAX_FLOWS, MAX_FRAGMENTS, MAX_POOLS, MAX_SERVICES, MAX_SNATS, SLOTS, Stage};
@@ -40,6 +41,7 @@ const CAPACITY: Capacity = Capacity {
 pub(crate) struct Both {
     pub host: Host,
     object: Object,
+    flows: Flows,
     services: usize,
     backends: usize,
     /// How many pools of ports are in use.
@@ -51,12 +53,15 @@ impl Both {
     pub(crate) fn new(stage: &Stage, front: u32) -> Self {
         let mut object = Object::load(CAPACITY, false).unwrap_or_else(|error| panic!("{error:?}"));
         put(&mut object, stage);
-        let host = stage.host(front);
+        let flows = Flows::new(&object, CAPACITY).unwrap_or_else(|error| panic!("{error:?}"));
+        let mut host = stage.host(front);
+        // So that both have room for the same flows.
+        host.flows = HostFlows::seeded(MAX_FLOWS, object.flow_seed());
         // The kernel's clock: what is remembered for a while is remembered by both.
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
         host.now_ns.set(now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned());
         let (services, backends) = (stage.services.len(), stage.backends.len());
-        Self { host: Host::new(host), object, services, backends, pools: stage.pools.into() }
+        Self { host: Host::new(host), object, flows, services, backends, pools: stage.pools.into() }
     }
 
     /// Sends a frame through both: what became of it and under which name it was counted, or how they differ.
@@ -138,8 +143,8 @@ impl Both {
     pub(crate) fn compare_state(&mut self) -> Result<(), String> {
         self.compare_counters()?;
         let timeless = |flow: Flow| Flow { seen_s: 0, ..flow };
-        let kernel = mapped(self.hash::<FlowKey, Flow>(map::FLOWS), timeless);
-        same("flows", &mapped(self.host.tables.flows.borrow().clone(), timeless), &kernel)?;
+        let kernel = mapped(self.flows.shared().iter().collect(), timeless);
+        same("flows", &mapped(self.host.tables.flows.iter().collect(), timeless), &kernel)?;
         let timeless = |owner: ReplyOwner| ReplyOwner { seen_s: 0, ..owner };
         let kernel = mapped(self.hash::<ReplyKey, ReplyOwner>(map::REPLIES), timeless);
         same("replies", &mapped(self.host.tables.replies.borrow().clone(), timeless), &kernel)?;

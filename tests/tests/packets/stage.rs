@@ -11,7 +11,7 @@ use lb_common::abi::{
     Limit, LimitScope, LimitUnit, PORT_WORDS, PathMtu, QuicIds, QuicKey, Service, ServiceFlags, Settings,
     SettingsFlags, Slot, Table, Tags, VipKey,
 };
-use lb_common::host::HostTables;
+use lb_common::host::{HostFlows, HostTables};
 use lb_common::tables::{Route, WayOut};
 use weir_tests::frame::Tag;
 
@@ -30,7 +30,7 @@ pub(crate) const SLOTS: u32 = 251;
 pub(crate) const MAX_SERVICES: u32 = 256;
 pub(crate) const MAX_BACKENDS: u32 = 512;
 pub(crate) const MAX_POOLS: u32 = 128;
-pub(crate) const MAX_FLOWS: u32 = 65_536;
+pub(crate) const MAX_FLOWS: u32 = 4_096;
 pub(crate) const MAX_SNATS: u32 = 65_536;
 pub(crate) const MAX_FRAGMENTS: u32 = 16_384;
 
@@ -240,7 +240,7 @@ impl Stage {
             devices: self.devices.clone(),
             limits: vec![Limit::default(); limits],
             service_buckets: vec![Cell::new(0); limits],
-            max_flows: MAX_FLOWS as usize,
+            flows: HostFlows::with_room(MAX_FLOWS),
             max_snats: MAX_SNATS as usize,
             max_fragments: MAX_FRAGMENTS as usize,
             ports: vec![Cell::new(0); (MAX_POOLS * PORT_WORDS) as usize],

@@ -97,6 +97,14 @@ impl<T: Pod> Mapped<T> {
         Ok(())
     }
 
+    /// All of it as words, which programs may change at the same time.
+    pub(super) const fn words(&self) -> &[AtomicU64] {
+        let words = self.len as usize * (size_of::<T>() / size_of::<u64>());
+        // SAFETY: inside of the mapping and aligned, for as long as this value lives; elements are whole multiples of words
+        // (see `new`), and others reach them by atomic accesses, or by volatile ones of whole words.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast::<AtomicU64>().cast_const(), words) }
+    }
+
     /// Clears bits of an element that is a word, which programs may set and clear at the same time.
     pub(super) fn clear_bits(&mut self, index: u32, bits: u64) -> Result<()>
     where

@@ -4,6 +4,7 @@ mod attach;
 mod attachments;
 mod batch;
 mod fdinfo;
+mod flows;
 mod index;
 mod mapped;
 mod object;
@@ -13,6 +14,7 @@ mod takeover;
 mod unresolved;
 
 use std::borrow::BorrowMut;
+use std::cell::Cell;
 use std::mem::offset_of;
 use std::ops::AddAssign;
 
@@ -29,6 +31,7 @@ use lb_common::{Address, Refusal};
 pub(crate) use attach::attach_in_mode;
 pub use attach::{Attached, Attachment};
 pub use attachments::Attachments;
+pub use flows::Flows;
 pub use index::Index;
 pub(crate) use object::Undisturbed;
 pub use object::{Object, TOOLCHAIN};
@@ -47,7 +50,9 @@ pub struct Kernel {
     /// `Slot`s as the words that they are.
     slots: Mapped<u64>,
     stamps: Mapped<Stamps>,
-    flows: HashMap<MapData, FlowKey, Flow>,
+    flows: Flows,
+    /// How many flows had been remembered when there was none any more: as long as it is so many, nobody needs to look.
+    empty_at: Cell<Option<u64>>,
     flow_counts: PerCpuArray<MapData, FlowCount>,
     census: HashMap<MapData, FlowKey, u32>,
     orders: HashMap<MapData, OrderKey, Order>,
@@ -108,7 +113,8 @@ impl Kernel {
                 object.array_fd(map::STAMPS)?,
                 capacity.services.saturating_mul(capacity.table_size).div_ceil(2),
             )?,
-            flows: object.map(map::FLOWS)?,
+            flows: Flows::new(object, capacity)?,
+            empty_at: Cell::new(None),
             flow_counts: object.map(map::FLOW_COUNTS)?,
             census: object.map(map::CENSUS)?,
             orders: object.map(map::ORDERS)?,
@@ -243,6 +249,12 @@ fn insert_new<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, key: &K, value: 
         }
         other => Ok(other.map(|()| true)?),
     }
+}
+
+/// The programs' clock, in seconds.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds since the host's start")]
+fn now_s() -> u32 {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |now| now.tv_sec() as u32)
 }
 
 /// Removes a key; whether it was there.
@@ -444,18 +456,20 @@ impl DataPlane for Kernel {
     }
 
     fn flows(&self) -> Result<Vec<(FlowKey, Flow)>> {
-        batch::entries(self.flows.map().fd()).context("reading the remembered flows")
+        let remembered = self.flow_count()?.remembered;
+        if self.empty_at.get() == Some(remembered) {
+            return Ok(Vec::new());
+        }
+        let shared = self.flows.shared();
+        shared.reap(now_s());
+        let flows: Vec<_> = shared.iter().collect();
+        self.empty_at.set(flows.is_empty().then_some(remembered));
+        Ok(flows)
     }
 
     fn forget_flows(&mut self, flows: &[(FlowKey, Flow)]) -> Result<u64> {
-        let mut forgotten = 0;
-        for (key, flow) in flows {
-            if self.flows.get(key, 0).is_ok_and(|now| now == *flow) {
-                remove_known(&mut self.flows, key)?;
-                forgotten += 1;
-            }
-        }
-        Ok(forgotten)
+        let (known, now_s) = (self.flows.shared(), now_s());
+        Ok(flows.iter().filter(|(key, flow)| known.forget(key, flow, now_s)).count() as u64)
     }
 
     fn snats(&self) -> Result<Vec<(FlowKey, Snat)>> {
@@ -500,9 +514,8 @@ impl DataPlane for Kernel {
         Ok(flows)
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds since the host's start")]
     fn now_s(&self) -> u32 {
-        nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |now| now.tv_sec() as u32)
+        now_s()
     }
 
     fn service_traffic(&self, id: u32) -> Result<Traffic> {

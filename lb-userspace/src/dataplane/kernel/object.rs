@@ -1,5 +1,6 @@
 //! The object file: embedded, sized, loaded.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::os::fd::BorrowedFd;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -8,6 +9,7 @@ use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::Address;
 use lb_common::abi::{PathMtu, Settings, Slot, constant, map, program};
+use lb_common::flow_table::{self, FlowHash};
 use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::pins::Pins;
@@ -27,6 +29,7 @@ const CENSUS: u32 = 16_384;
 #[derive(Debug)]
 pub struct Object {
     ebpf: Ebpf,
+    flow_seed: u64,
 }
 
 impl Object {
@@ -46,6 +49,8 @@ impl Object {
     }
 
     fn make(capacity: Capacity, trace: bool, pins: Option<&Pins>, told: bool) -> Result<Self> {
+        // A table that is there keeps its seed: it says where flows are.
+        let flow_seed = pins.and_then(Pins::found).map_or_else(unknown, |(meta, _)| meta.flow_seed);
         ensure!(
             capacity.tables.checked_mul(capacity.table_size).is_some(),
             "{}, more than a map can hold: lower `table_size` under [weir]",
@@ -62,6 +67,8 @@ impl Object {
         }
         loader.map_max_entries(map::CENSUS, CENSUS);
         let bits = [lb_common::index::place_bits(capacity.services), index::known_bits(capacity)];
+        let flow_hash = FlowHash::new(flow_table::groups(capacity.flows), flow_seed).to_words();
+        loader.override_global(constant::FLOW_HASH, &flow_hash, true);
         loader.override_global(constant::TRACE, &trace, true);
         loader.override_global(constant::PLACE_BITS, &bits[0], true);
         loader.override_global(constant::KNOWN_BITS, &bits[1], true);
@@ -80,7 +87,12 @@ impl Object {
         xdp(&mut ebpf)?.load().context("loading the XDP program")?;
         egress(&mut ebpf)?.load().context("loading the tc program")?;
         memory::give_back_text(OBJECT);
-        Ok(Self { ebpf })
+        Ok(Self { ebpf, flow_seed })
+    }
+
+    /// What the hash of the flow table starts from.
+    pub const fn flow_seed(&self) -> u64 {
+        self.flow_seed
     }
 
     /// The XDP program.
@@ -139,6 +151,11 @@ fn has_told_paths(pins: &Pins) -> bool {
 /// What the object file calls a map.
 fn in_object(name: &str) -> &str {
     if name == map::SETTINGS { map::SETTINGS_SECTION } else { name }
+}
+
+/// A number that nobody knows, as the standard library has them for its own hashes.
+fn unknown() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// How large the largest map is, for a person.

@@ -2,11 +2,11 @@
 
 use aya::maps::MapType;
 use lb_common::abi::{
-    Backend, BucketCell, Device, Endpoint, Flow, FlowCount, FlowKey, FragmentKey, Fragments, Limit, LimitCount, Meta,
-    Order, OrderKey, PORT_WORDS, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply,
-    SnatReplyKey, SourceKey, Stamps, Traffic, VipKey, map,
+    Backend, BucketCell, Device, Endpoint, FlowCount, FlowGroup, FlowKey, FragmentKey, Fragments, Limit, LimitCount,
+    Meta, Order, OrderKey, PORT_WORDS, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat,
+    SnatReply, SnatReplyKey, SourceKey, Stamps, Traffic, VipKey, map,
 };
-use lb_common::{Address, Refusal};
+use lb_common::{Address, Refusal, flow_table};
 
 use super::{Capacity, index};
 
@@ -70,7 +70,7 @@ pub(super) const SHAPES: [Shape; 29] = [
     hash::<VipKey, Endpoint>(map::ENDPOINTS, |of| of.backends),
     lru::<ReplyKey, ReplyOwner>(map::REPLIES, |of| of.replies),
     mapped::<Stamps>(map::STAMPS, |of| of.services.saturating_mul(of.table_size).div_ceil(2)),
-    hash::<FlowKey, Flow>(map::FLOWS, |of| of.flows),
+    mapped::<FlowGroup>(map::FLOWS, |of| flow_table::groups(of.flows)),
     counter::<FlowCount>(map::FLOW_COUNTS, |_| 1),
     array::<Limit>(map::LIMITS, |of| of.limits),
     array::<BucketCell>(map::SERVICE_BUCKETS, |of| of.limits),
@@ -113,7 +113,7 @@ mod tests {
             (20, 12),
             (40, 8),
             (4, 8),
-            (24, 24),
+            (4, 512),
             (4, 24),
             (4, 24),
             (4, 64),
@@ -134,7 +134,7 @@ mod tests {
             (40, 16),
             (4, 64),
         ];
-        assert_eq!((VERSION, sizes, REFUSALS), (3, expected, 35));
+        assert_eq!((VERSION, sizes, REFUSALS), (4, expected, 35));
     }
 
     #[test]

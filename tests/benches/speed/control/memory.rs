@@ -1,10 +1,8 @@
 //! Memory by number of services, backends and flows.
 
-use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, MapData};
-use lb_common::Address;
-use lb_common::abi::{Flow, FlowKey, map};
+use anyhow::Result;
 use weir::controller::capacity;
+use weir::dataplane::Capacity;
 use weir::dataplane::kernel::Object;
 
 use super::process::{Memory, Running};
@@ -14,8 +12,8 @@ use crate::report::{Column, Plot, Report, Row, Samples, Table, Target};
 
 /// What maps may take as they are made by default, in MB.
 const DEFAULT_TARGET_MB: f64 = 64.0;
-/// Flows that are remembered at once.
-const FLOWS: [u32; 4] = [1, 4_096, 65_536, 262_144];
+/// Flows that there is room for: `max_flows`.
+const FLOWS: [u32; 4] = [1_024, 65_536, 131_072, 262_144];
 
 /// Measures processes of several sizes.
 pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
@@ -56,7 +54,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     report.plots.push(Plot {
         id: "control-memory-flows",
         title: "Memory of the kernel's maps".to_owned(),
-        x: "flows remembered",
+        x: "flows that there is room for",
         y: "MB",
         log_y: false,
         series: vec![("the kernel's maps".to_owned(), flows)],
@@ -77,24 +75,13 @@ fn grown(sizes: &[u32], context: &Context, world: impl Fn(u32) -> World) -> Resu
     sizes.iter().map(measure).collect()
 }
 
-/// What the maps of this process take with so many flows in them.
+/// What the maps take that are made for so many flows.
 fn by_flows(context: &Context) -> Result<Vec<(f64, Samples)>> {
     let capacity = capacity(&World { services: 1, backends: 1 }.parsed()?);
-    let mut points = Vec::new();
-    for count in &FLOWS[..context.pick(FLOWS.len(), 2)] {
-        let mut object = Object::load(capacity, false)?;
-        let flows = object.ebpf().map_mut(map::FLOWS).context("the object has no map FLOWS")?;
-        fill(HashMap::try_from(flows)?, *count)?;
+    let measure = |flows: &u32| {
+        let _object = Object::load(Capacity { flows: *flows, ..capacity }, false)?;
         let memory = Memory::of(i32::try_from(std::process::id())?)?;
-        points.push((f64::from(*count), Samples(vec![memory.maps as f64 / 1e6])));
-    }
-    Ok(points)
-}
-
-fn fill(mut flows: HashMap<&mut MapData, FlowKey, Flow>, count: u32) -> Result<()> {
-    for number in 0..count {
-        let key = FlowKey { client: Address::from_v4(number.to_be_bytes()), ..FlowKey::default() };
-        flows.insert(key, Flow::default(), 0)?;
-    }
-    Ok(())
+        Ok((f64::from(*flows), Samples(vec![memory.maps as f64 / 1e6])))
+    };
+    FLOWS[..context.pick(FLOWS.len(), 2)].iter().map(measure).collect()
 }

@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
-use aya::maps::{HashMap, MapData};
+use anyhow::{Context as _, Result, ensure};
 use lb_common::abi::{
     Backend, Delivery, Device, DeviceFlags, Flow, FlowFlags, FlowKey, Limit, LimitScope, LimitUnit, Settings, Slot,
-    Table, Tags, map,
+    Table, Tags,
 };
 use lb_common::gcra::TICKS_PER_NS;
 use lb_common::{Address, hash};
 use weir::config::Forward;
-use weir::dataplane::kernel::{Kernel, Object};
+use weir::dataplane::kernel::{Flows, Kernel, Object};
 use weir::dataplane::{Capacity, DataPlane, Op};
 use weir::desired::{Desired, DesiredBackend, DesiredService, Way};
 use weir::plan::{State, plan};
@@ -78,7 +77,7 @@ pub(super) struct World {
     desired: Desired,
     vips: BTreeMap<Kind, Vip>,
     /// The flow table, which `kernel` has too.
-    flows: HashMap<MapData, FlowKey, Flow>,
+    flows: Flows,
 }
 
 impl World {
@@ -87,9 +86,7 @@ impl World {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
             .context("a network namespace of its own needs root")?;
         let mut object = Object::load(CAPACITY, false)?;
-        let flows = object.ebpf().map(map::FLOWS).context("the object has no map FLOWS")?;
-        let aya::maps::Map::HashMap(flows) = flows else { bail!("FLOWS is no hash map") };
-        let flows = HashMap::try_from(aya::maps::Map::HashMap(MapData::from_id(flows.info()?.id())?))?;
+        let flows = Flows::new(&object, CAPACITY)?;
         let kernel = Kernel::new(&mut object, CAPACITY)?;
         let mut desired = desired();
         let mut vips = BTreeMap::new();
@@ -146,15 +143,18 @@ impl World {
         let service = self.state.services.get(&self.vips[kind]).context("it was put there")?;
         let backends: Vec<u32> = service.backends.values().map(|backend| backend.id).collect();
         let len = Table::unpack(service.head.table).len;
+        let mut left_out = 0;
         for (flow, backend) in (0..flows).zip(backends.iter().cycle()) {
             let (client, port) = flow_of(client, flow);
             let number = hash::slot(hash::flow(service.head.seed, client, port), len);
             if number % 100 < kind.moving {
                 let flow =
                     Flow { backend: *backend, client: FlowFlags::SPOKE, server: FlowFlags::SPOKE, ..Flow::default() };
-                self.flows.insert(FlowKey::new(client, port, service.id), flow, 0)?;
+                let key = FlowKey::new(client, port, service.id);
+                left_out += u32::from(!self.flows.shared().insert(&key, flow, 0));
             }
         }
+        ensure!(left_out <= flows / 100, "no room for {left_out} of {flows} flows, expected one in a hundred at most");
         Ok(())
     }
 }

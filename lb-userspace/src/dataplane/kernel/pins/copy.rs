@@ -7,14 +7,16 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use lb_common::Address;
 use lb_common::abi::{
-    Backend, BucketCell, Device, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Order, OrderKey, PathMtu,
-    QuicKey, ReplyKey, ReplyOwner, Service, SourceKey, Stamps, Traffic, VipKey, map,
+    Backend, BucketCell, Device, Endpoint, Flow, FlowCount, Limit, LimitCount, Order, OrderKey, PathMtu, QuicKey,
+    ReplyKey, ReplyOwner, Service, SourceKey, Stamps, Traffic, VipKey, map,
 };
+use lb_common::tables::FlowCell as _;
 
 use super::set::Set;
 use super::snat;
 use crate::dataplane::kernel::index::Index;
 use crate::dataplane::kernel::mapped::Mapped;
+use crate::dataplane::kernel::now_s;
 
 /// Flags of an update (bpf.h): whether it is there or not, or only if it is not there.
 pub(super) const ANY: u64 = 0;
@@ -94,21 +96,15 @@ fn old_holds(old: &Flow, new: &Flow) -> bool {
 }
 
 fn flows(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
-    let old: HashMap<MapData, FlowKey, Flow> = from.open(map::FLOWS)?;
-    let mut new: HashMap<MapData, FlowKey, Flow> = to.open(map::FLOWS)?;
+    let (old, new) = (from.flows()?, to.flows()?);
+    let new = new.shared();
     let mut left = 0_u64;
-    // Nobody forgets flows while there is no controller, so that the walk does not begin again.
-    for flow in old.iter() {
-        let (key, flow) = flow.with_context(|| format!("reading {}", from.shown(map::FLOWS)))?;
-        match new.get(&key, 0) {
-            Ok(known) if !old_holds(&flow, &known) => continue,
-            Ok(_) | Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(error).with_context(|| format!("reading {}", to.shown(map::FLOWS))),
-        }
-        match new.insert(key, flow, ANY) {
-            // Full: who is not remembered goes to where the slot's flows went before, as ever.
-            Err(error) if is(&error, FULL) => left += 1,
-            other => other.with_context(|| format!("writing {}", to.shown(map::FLOWS)))?,
+    for (key, flow) in old.shared().iter() {
+        match new.find(&key) {
+            Some(known) if old_holds(&flow, &known.read()) => known.begin(flow),
+            Some(_) => {}
+            // No room: who is not remembered goes to where the slot's flows went before, as ever.
+            None => left += u64::from(!new.insert(&key, flow, now_s())),
         }
     }
     if left > 0 {
@@ -184,8 +180,7 @@ pub(super) fn hash<K: Pod, V: Pod>(from: &Set<'_>, to: &Set<'_>, name: &str, fla
     Ok(())
 }
 
-/// What the kernel says of a hash that is full, and of a key that is there.
-const FULL: nix::errno::Errno = nix::errno::Errno::E2BIG;
+/// What the kernel says of a key that is there.
 const THERE: nix::errno::Errno = nix::errno::Errno::EEXIST;
 
 fn is(error: &MapError, what: nix::errno::Errno) -> bool {

@@ -5,11 +5,10 @@ use std::os::fd::AsFd as _;
 use anyhow::Result;
 use aya::Pod;
 use aya::maps::{Array, HashMap, MapData};
-use lb_common::Address;
 use lb_common::abi::{
-    Backend, Endpoint, Flow, FlowKey, Forward, Limit, Order, OrderKey, QuicKey, Service, Settings, Snat, Table, VipKey,
-    map,
+    Backend, Endpoint, FlowKey, Forward, Limit, Order, OrderKey, QuicKey, Service, Settings, Snat, Table, VipKey, map,
 };
+use lb_common::{Address, flow_table};
 
 use super::set::Set;
 use crate::dataplane::kernel::mapped::Mapped;
@@ -37,7 +36,7 @@ impl InUse {
         let vips: HashMap<MapData, VipKey, u32> = set.open(map::VIPS)?;
         let endpoints: HashMap<MapData, VipKey, Endpoint> = set.open(map::ENDPOINTS)?;
         let orders: HashMap<MapData, OrderKey, Order> = set.open(map::ORDERS)?;
-        let flows: HashMap<MapData, FlowKey, Flow> = set.open(map::FLOWS)?;
+        let flows = set.flows()?;
         let limits: Array<MapData, Limit> = set.open(map::LIMITS)?;
 
         let addresses: HashMap<MapData, Address, u32> = set.open(map::ADDRESSES)?;
@@ -45,7 +44,7 @@ impl InUse {
         let snats: HashMap<MapData, FlowKey, Snat> = set.open(map::SNATS)?;
 
         let mut used = Self {
-            flows: count(flows.keys()),
+            flows: count(flows.shared().iter()),
             addresses: count(addresses.keys()),
             quic_servers: count(quic_servers.keys()),
             snat_stride: stride(&set.settings()?),
@@ -102,7 +101,7 @@ impl InUse {
             backends: at_least("backends", "twice max_backends", wanted.backends, self.backends),
             tables: at_least("tables", "max_services and 8", wanted.tables, self.tables),
             limits: at_least("limits", "by max_services", wanted.limits, self.limits),
-            flows: at_least("flows", "max_flows", wanted.flows, self.flows),
+            flows: room_for(at_least("flows", "max_flows", wanted.flows, self.flows)),
             addresses: self.addresses.max(wanted.addresses),
             snat_flows: at_least("flows of snat", "max_snat_flows", wanted.snat_flows, self.snat_flows),
             snat_pools: at_least("backends of snat", "max_snat_backends", wanted.snat_pools, self.snat_pools),
@@ -112,6 +111,11 @@ impl InUse {
         };
         (capacity, notes)
     }
+}
+
+/// So many flows, and those that there is room for then.
+const fn room_for(flows: u32) -> u32 {
+    flow_table::room(flow_table::groups(flows))
 }
 
 /// How many addresses of a family flows of snat leave from.

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{Array, Map, MapData, MapError, MapInfo};
 use lb_common::abi::{Meta, PORT_WORDS, Settings, VERSION, map};
+use lb_common::flow_table;
 
+use super::copy;
 use super::folder::Folder;
 use crate::dataplane::Capacity;
-use crate::dataplane::kernel::Object;
 use crate::dataplane::kernel::shape::{SHAPES, Shape};
+use crate::dataplane::kernel::{Flows, Object};
 
 /// The folder of the maps that are in use.
 pub(super) const MAPS: &str = "maps";
@@ -107,6 +109,12 @@ impl<'a> Set<'a> {
         map.get(&0, 0).with_context(|| format!("reading {}", self.shown(map::META)))
     }
 
+    /// The table of flows.
+    pub(super) fn flows(&self) -> Result<Flows> {
+        let meta = self.meta()?.with_context(|| format!("{} is not there", self.shown(map::META)))?;
+        Ok(Flows::of(copy::open_mapped(self, map::FLOWS)?, meta.flow_seed))
+    }
+
     /// What holds for all services.
     pub(super) fn settings(&self) -> Result<Settings> {
         let map: Array<MapData, Settings> = self.open(map::SETTINGS)?;
@@ -153,7 +161,7 @@ impl<'a> Set<'a> {
             tables: slots / meta.table_size,
             limits: entries(map::LIMITS)?,
             sources: entries(map::SOURCE_BUCKETS)?,
-            flows: entries(map::FLOWS)?,
+            flows: flow_table::room(entries(map::FLOWS)?),
             replies: entries(map::REPLIES)?,
             devices: entries(map::DEVICES)?,
             addresses: entries(map::ADDRESSES)?,

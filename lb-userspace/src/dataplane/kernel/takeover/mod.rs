@@ -101,6 +101,7 @@ impl TakeOver {
                 ..Meta::default()
             },
         };
+        let meta = Meta { flow_seed: object.flow_seed(), ..meta };
         Ok(Self {
             live: BTreeMap::new(),
             links,

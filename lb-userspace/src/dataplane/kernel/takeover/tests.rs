@@ -1,10 +1,11 @@
 //! Starts that end after every single step, and the starts that come after them.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use aya::maps::{HashMap, Map, MapData, MapInfo, PerCpuValues};
+use aya::maps::{Array, Map, MapData, MapInfo, PerCpuValues};
 use aya::programs::xdp::XdpMode;
 use lb_common::Address;
 use lb_common::abi::{
@@ -16,8 +17,9 @@ use weir_tests::lab::{BACK, FRONT, Lab};
 use super::*;
 use crate::config::Mode;
 use crate::dataplane::Dump;
-use crate::dataplane::kernel::Kernel;
+use crate::dataplane::kernel::mapped::Mapped;
 use crate::dataplane::kernel::shape::SHAPES;
+use crate::dataplane::kernel::{Flows, Kernel};
 use crate::dataplane::{DataPlane as _, Op, Port};
 
 const SMALL: Capacity = Capacity::SMALL;
@@ -177,9 +179,12 @@ fn is_whole(dump: &Dump) {
     assert_eq!(mtus, [(9, 9, 0), (15, 15, 0)]);
 }
 
-fn flows(state: &Path, set: &str) -> HashMap<MapData, FlowKey, Flow> {
-    let data = MapData::from_pin(state.join(set).join(map::FLOWS)).unwrap();
-    Map::from_map_data(data).unwrap().try_into().unwrap()
+fn flows(state: &Path, set: &str) -> Flows {
+    let data = |name| MapData::from_pin(state.join(set).join(name)).unwrap();
+    let meta: Array<MapData, Meta> = Map::from_map_data(data(map::META)).unwrap().try_into().unwrap();
+    let groups = data(map::FLOWS);
+    let groups = Mapped::new(groups.fd().as_fd(), groups.info().unwrap().max_entries()).unwrap();
+    Flows::of(groups, meta.get(&0, 0).unwrap().flow_seed)
 }
 
 fn key(port: u16) -> FlowKey {
@@ -223,7 +228,8 @@ fn a_start_that_ends_after_any_step_leaves_what_the_next_one_can_adopt() {
         let mut port = 1000 + u16::try_from(ends_after).unwrap() * 10;
         let mut remember = |set: &str| {
             port += 1;
-            flows(&state, set).insert(key(port), Flow { backend: 9, seen_s: 1, ..Flow::default() }, 0).unwrap();
+            let flow = Flow { backend: 9, seen_s: 1, ..Flow::default() };
+            assert!(flows(&state, set).shared().insert(&key(port), flow, 1));
             port
         };
         let mut expected = vec![remember("maps")];
@@ -255,7 +261,7 @@ fn a_start_that_ends_after_any_step_leaves_what_the_next_one_can_adopt() {
         work_with_the_maps_in_use(&host);
         let remembered = flows(&state, "maps");
         for port in expected {
-            assert!(remembered.get(&key(port), 0).is_ok(), "flow {port} after {ends_after} steps");
+            assert!(remembered.shared().get(&key(port)).is_some(), "flow {port} after {ends_after} steps");
         }
         assert!(!state.join("next").exists());
         if ends_after == steps.len() {
