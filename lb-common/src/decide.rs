@@ -2,6 +2,7 @@
 
 use crate::abi::{AddressFlags, Backend, Datagram, FragmentFate, Snat};
 use crate::forward::{Course, Exit, Return, to_client};
+use crate::handover::Memo;
 use crate::headers::{Headers, Part};
 use crate::icmp::Quote;
 use crate::packet::{Fronted, Packet};
@@ -21,6 +22,8 @@ pub struct Scratch {
     pub quoted: Headers,
     /// The backend that it goes to.
     pub row: Backend,
+    /// Its flow, and what is to be remembered of that.
+    pub memo: Memo,
     /// The port that its flow has.
     pub snat: Snat,
     /// Where it goes, to a backend.

@@ -22,7 +22,7 @@
 //! products with odd numbers that nobody knows, here mixed once more), so that nobody fills a group by choosing ports.
 
 use crate::abi::{Flow, FlowGroup};
-use crate::hash::mix;
+use crate::hash::{GOLDEN, mix};
 
 /// How often a line is looked for while other CPUs take those that were found.
 const TRIES: u32 = 2;
@@ -39,9 +39,6 @@ const LINES_A_FLOW: u32 = 2;
 
 /// Flows that a group has room for, on average.
 const FLOWS_A_GROUP: u32 = FlowGroup::LINES / LINES_A_FLOW;
-
-/// An odd number with about as many ones as zeroes: the fraction of the golden ratio.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// How many groups a table for so many flows has.
 pub const fn groups(flows: u32) -> u32 {
@@ -194,15 +191,16 @@ pub const fn given_back(state: u64, now_s: u32) -> u64 {
     (now_s as u64) << 32 | (lower(state) & !USE | Use::GivenBack as u32) as u64
 }
 
-/// Finds a flow's line.
+/// Finds a flow's line: its number.
 #[inline(always)]
-pub fn find<G: Group>(group: &G, spot: &Spot, key: &[u64; 3]) -> Option<G::Line> {
+pub fn find<G: Group>(group: &G, spot: &Spot, key: &[u64; 3]) -> Option<u32> {
     let mut step = 0;
     while step < FlowGroup::LINES {
-        let line = group.line(spot.line(step));
+        let number = spot.line(step);
+        let line = group.line(number);
         let state = line.state();
         if lower(state) == spot.mark | Use::Taken as u32 && line.has(key) {
-            return Some(line);
+            return Some(number);
         }
         // Nobody went past it.
         if state == 0 {

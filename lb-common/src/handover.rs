@@ -8,6 +8,7 @@
 //! Relatives: JET (CoNEXT 2020) remembers the flows of the moving part alone; SilkRoad (SIGCOMM 2017) and Beamer (NSDI
 //! 2018) keep the version, or the server, of before.
 
+use crate::Address;
 use crate::abi::{FLOW_LIMIT, Flow, FlowFlags, FlowKey, Service, Slot, Table};
 use crate::gcra::{self, Admission};
 use crate::hash;
@@ -15,7 +16,6 @@ use crate::headers::Headers;
 use crate::packet::Packet;
 use crate::parse::{FIN, RST, SYN};
 use crate::tables::{FlowCell, FlowUse, Tables};
-use crate::{Address, request};
 
 /// How often a flow tries to be remembered while other CPUs remember theirs. Not to be is no harm.
 const TRIES: u32 = 2;
@@ -32,6 +32,16 @@ pub struct Place {
     pub slot: Slot,
 }
 
+/// A flow, and what is to be remembered of it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memo {
+    /// Which it is.
+    pub key: FlowKey,
+    /// What is remembered.
+    pub flow: Flow,
+}
+
 /// Finds the slot of a client's flow; `None` when the service has no table.
 #[inline(always)]
 pub fn place<T: Tables>(tables: &T, service: &Service, client: Address, client_port: [u8; 2]) -> Option<Place> {
@@ -45,7 +55,8 @@ pub fn place<T: Tables>(tables: &T, service: &Service, client: Address, client_p
 }
 
 /// The backend that a client's packet goes to, when its slot moves, or when it is `claimed` by another backend than its
-/// slot's: by a connection id, which follows the connection wherever the client goes. [`Slot::NOBODY`] when nobody takes it.
+/// slot's: by a connection id, which follows the connection wherever the client goes. [`Slot::NOBODY`] when nobody takes it. Which
+/// flow it is is in `memo`, where the rest is put.
 #[inline(always)]
 pub fn hand_over<P: Packet + ?Sized, T: Tables>(
     packet: &P,
@@ -54,14 +65,13 @@ pub fn hand_over<P: Packet + ?Sized, T: Tables>(
     id: u32,
     place: &Place,
     claimed: u32,
+    memo: &mut Memo,
 ) -> u32 {
-    let Some(service) = tables.service(id) else { return Slot::NOBODY };
     let current = place.slot.current();
-    let key = request::key(service, headers, id);
     let now_s = tables.now_s();
     let said = Said::by_client(packet, headers);
     tables.count_flows(FlowUse::Lookup);
-    if let Some(cell) = tables.flow(&key) {
+    if let Some(cell) = tables.flow(&memo.key) {
         let flow = cell.read();
         // A SYN in the midst of a connection is an old one, come late, or forged, or the client has lost its end: who
         // holds the connection knows (RFC 9293 §3.5.2, RFC 5961 §4). After its end it begins another one.
@@ -76,8 +86,11 @@ pub fn hand_over<P: Packet + ?Sized, T: Tables>(
     }
     let Some(old) = place.slot.old() else {
         // Claimed by another than the settled slot's.
-        if claimed != Slot::NOBODY && !remember(tables, &key, said.flow(claimed, now_s)) {
-            tables.stamp(id, place.table, place.number, now_s);
+        if claimed != Slot::NOBODY {
+            memo.flow = said.flow(claimed, now_s);
+            if !remember(tables, memo) {
+                tables.stamp(id, place.table, place.number, now_s);
+            }
         }
         return if claimed == Slot::NOBODY { current } else { claimed };
     };
@@ -93,47 +106,26 @@ pub fn hand_over<P: Packet + ?Sized, T: Tables>(
     if backend == Slot::NOBODY || current == old && backend == old {
         return backend;
     }
-    if remember(tables, &key, said.flow(backend, now_s)) {
+    memo.flow = said.flow(backend, now_s);
+    if remember(tables, memo) {
         return backend;
     }
     tables.stamp(id, place.table, place.number, now_s);
     if headers.has_openings() { old } else { backend }
 }
 
-/// A remembered flow in the midst of its connection, and what its packet says.
-pub(crate) struct Kept<C> {
-    /// Where it goes.
-    pub backend: u32,
-    cell: C,
-    said: Said,
-    client: u32,
-}
-
-/// Finds the flow of a packet that does not open a connection, if it is remembered: what [`hand_over`] finds first. Nothing
-/// is noted yet.
+/// The backend of a flow that is remembered, for a packet that does not open a connection: what [`hand_over`] finds first. What
+/// the packet says is noted; that it was looked up is the caller's to count.
 #[inline(always)]
-pub(crate) fn kept<'a, P: Packet + ?Sized, T: Tables>(
-    packet: &P,
-    tables: &'a T,
-    headers: &Headers,
-    id: u32,
-) -> Option<Kept<T::Flow<'a>>> {
+pub(crate) fn kept<P: Packet + ?Sized, T: Tables>(packet: &P, tables: &T, headers: &Headers, id: u32) -> Option<u32> {
     if headers.opens {
         return None;
     }
-    let cell = tables.flow(&FlowKey::new(headers.source.address, headers.source.port_bytes(), id))?;
+    let cell = tables.flow_at_once(&FlowKey::new(headers.source.address, headers.source.port_bytes(), id))?;
     let flow = cell.read();
-    Some(Kept { backend: flow.backend, cell, said: Said::by_client(packet, headers), client: flow.client })
-}
-
-impl<C: FlowCell> Kept<C> {
-    /// Notes what its packet says.
-    #[inline(always)]
-    pub(crate) fn note<T: Tables>(&self, tables: &T) {
-        tables.count_flows(FlowUse::Lookup);
-        let flags = self.said.flags | self.client & !FlowFlags::RST;
-        self.cell.note_client(tables.now_s(), flags, self.said.next, self.said.expects);
-    }
+    let said = Said::by_client(packet, headers);
+    cell.note_client(tables.now_s(), said.flags | flow.client & !FlowFlags::RST, said.next, said.expects);
+    Some(flow.backend)
 }
 
 /// Whether a packet from `backend` belongs to the flow `key`, whose place is `place`; `said` is what [`said_by_server`]
@@ -193,14 +185,14 @@ fn note<T: Tables>(tables: &T, cell: &impl FlowCell, flow: &Flow, said: Option<u
 
 /// Remembers a flow, unless there is no room or they come too fast.
 #[inline(always)]
-fn remember<T: Tables>(tables: &T, key: &FlowKey, flow: Flow) -> bool {
+fn remember<T: Tables>(tables: &T, memo: &Memo) -> bool {
     let admitted = match (tables.limit(FLOW_LIMIT), tables.service_bucket(FLOW_LIMIT)) {
         (Some(limit), Some(bucket)) => {
             gcra::admit_within(TRIES, limit, &bucket, tables.now_ns(), 0) == Admission::Admitted
         }
         _ => false,
     };
-    let remembered = admitted && tables.remember_flow(key, flow);
+    let remembered = admitted && tables.remember_flow(&memo.key, &memo.flow);
     tables.count_flows(if remembered { FlowUse::Remembered } else { FlowUse::Refused });
     remembered
 }

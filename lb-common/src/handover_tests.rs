@@ -107,7 +107,7 @@ fn whom_there_is_no_room_to_remember_the_old_backend_serves() {
     let tables = tables(TCP, Slot::moving(1, 0, false), 1);
     assert_eq!(request(&tables, CLIENT, SYN), Ok(1));
     let others = (1..).map(|port| FlowKey::new(Address::from_v4(CLIENT.0), [0, port], 0));
-    let room = others.take_while(|key| tables.remember_flow(key, Flow { seen_s: 1000, ..Flow::default() })).count();
+    let room = others.take_while(|key| tables.remember_flow(key, &Flow { seen_s: 1000, ..Flow::default() })).count();
     assert_eq!(room, 7, "one line is taken");
     assert_eq!([SYN, ACK, ACK].map(|flags| request(&tables, OTHER, flags)), [Ok(0); 3]);
     assert_eq!(request(&tables, CLIENT, ACK), Ok(1));
@@ -277,4 +277,13 @@ fn of_a_shared_backend_a_remembered_reply_is_noted_in_its_flow() {
         assert!(flow.is_living(now_s + IDLE_S, IDLE_S, true));
         assert_eq!(tables.backend_traffic.borrow()[&backend].reply_packets, 1);
     }
+}
+
+#[test]
+fn a_packet_whose_fast_way_ends_half_way_is_looked_up_once() {
+    let tables = tables(TCP, Slot::moving(1, 0, false), 16);
+    assert_eq!(request(&tables, CLIENT, SYN), Ok(1));
+    let before = tables.flow_counts.get().lookups;
+    assert_eq!(request(&tables, CLIENT, ACK), Ok(1));
+    assert_eq!(tables.flow_counts.get().lookups - before, 1);
 }

@@ -24,7 +24,7 @@ pub const fn flow_v4(seed: u64, client: [u8; 4], client_port: [u8; 2]) -> u64 {
 pub const fn flow_v6(seed: u64, client: Address, client_port: [u8; 2]) -> u64 {
     let [network, host] = client.halves();
     let port = u16::from_ne_bytes(client_port) as u64;
-    mix(mix(seed ^ network ^ port.wrapping_mul(SPREAD)) ^ host)
+    mix(mix(seed ^ network ^ port.wrapping_mul(GOLDEN)) ^ host)
 }
 
 /// Spreads the flows in a tunnel over the ways between its ends: the upper bits are for whoever looks at the outer headers. No
@@ -34,11 +34,11 @@ pub const fn entropy(client: Address, client_port: [u8; 2], port: u16) -> u64 {
     let [network, host] = client.halves();
     let ports = (u16::from_ne_bytes(client_port) as u64) << 16 | port as u64;
     // Ports count from their lower end, an address from its last byte, which is the upper end of `host`.
-    (u64::from_be(host) ^ network ^ ports << 32).wrapping_mul(SPREAD)
+    (u64::from_be(host) ^ network.wrapping_add(ports << 32)).wrapping_mul(GOLDEN)
 }
 
 /// An odd number: the fraction of the golden ratio.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A service's seed: every service spreads differently, and so do balancers with another `hash_seed`.
 pub const fn seed(hash_seed: u64, vip: Address, port: [u8; 2], protocol: u8) -> u64 {
@@ -108,6 +108,34 @@ mod tests {
             counts[2][client(n, 1, 1024)] += 1;
             // Networks and ports that count together.
             counts[3][client(n, 1, n)] += 1;
+        }
+        for counts in counts {
+            assert!(excess(&counts) < 6.0, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn flows_in_a_tunnel_spread_by_port_by_client_and_by_network() {
+        let v4 = |host: u16| Address::from_v4([10, 0, host.to_be_bytes()[0], host.to_be_bytes()[1]]);
+        let v6 = |network: u16, host: u16| {
+            let ([a, b], [c, d]) = (network.to_be_bytes(), host.to_be_bytes());
+            Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, a, b, 0, 0, 0, 0, 0, 0, c, d])
+        };
+        let mut counts = [[0; 64]; 6];
+        for n in 1024..=65535_u16 {
+            let port = n.to_be_bytes();
+            let all = [
+                entropy(v4(1), port, 80),
+                entropy(v4(n), [4, 0], 80),
+                entropy(v6(1, 1), port, 80),
+                entropy(v6(1, n), [4, 0], 80),
+                entropy(v6(n, 1), [4, 0], 80),
+                // Networks and ports that count together.
+                entropy(v6(n, 1), port, 80),
+            ];
+            for (counts, entropy) in counts.iter_mut().zip(all) {
+                counts[(entropy >> 58) as usize] += 1;
+            }
         }
         for counts in counts {
             assert!(excess(&counts) < 6.0, "{counts:?}");

@@ -398,6 +398,9 @@ fn learn<P: Packet + ?Sized, T: Tables>(packet: &P, tables: &T, headers: &Header
     // No such message makes an estimate larger (RFC 8201 §4): it ends by itself.
     if known.mtu == 0 || mtu < known.mtu || now_s.wrapping_sub(known.told_s) >= PathMtu::LIFETIME_S {
         tables.learn_path_mtu(&far_end, PathMtu { mtu, told_s: now_s });
+    } else if !tables.has_told_paths() {
+        // Programs that these have replaced learnt it meanwhile: nobody would look there.
+        tables.learn_path_mtu(&far_end, known);
     }
     Some(true)
 }

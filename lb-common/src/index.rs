@@ -7,15 +7,15 @@
 
 use crate::Address;
 use crate::abi::VipKey;
+use crate::hash::GOLDEN;
 
-/// Odd numbers with about as many ones as zeroes: the fractions of the golden ratio and of the square root of two.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+/// An odd number with about as many ones as zeroes: the fraction of the square root of two.
 const ROOT: u64 = 0x6a09_e667_f3bc_c909;
 
 /// A VIP's place among two to the power of `bits`.
 #[inline(always)]
 pub const fn place(vip: &VipKey, bits: u32) -> u32 {
-    scale(address(vip.address) ^ (vip.end() as u64).wrapping_mul(ROOT), bits)
+    scale(address(vip.address) ^ (vip.tail() as u64).wrapping_mul(ROOT), bits)
 }
 
 /// An address's bit among two to the power of `bits`, of which there are 64 at least: the number of a word, and of a bit in it.

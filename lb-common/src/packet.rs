@@ -12,6 +12,11 @@ pub(crate) const ANY_PATH_V6: u32 = 1280;
 
 /// The first bytes of a frame, which were compared with its end once: whatever is asked of them is there. Offsets are known
 /// when this is compiled, and one beyond those bytes does not compile.
+///
+/// ```compile_fail,E0080
+/// use lb_common::packet::Front;
+/// (&[0_u8; 14]).at::<13, 2>();
+/// ```
 pub trait Front {
     /// The `N` bytes at `AT`.
     fn at<const AT: usize, const N: usize>(&self) -> [u8; N];

@@ -308,7 +308,7 @@ pub(crate) const fn opens(flags: u8) -> bool {
 /// Whether no connection has a segment with these flags.
 #[inline(always)]
 pub(crate) const fn bad_flags(flags: u8) -> bool {
-    /// A bit for each combination of the five flags that matter: a shift is cheaper than five branches.
+    /// A bit for each combination of the lowest five flags: a shift is cheaper than five branches.
     const BAD: u32 = {
         let (mut bad, mut flags) = (0, 0);
         while flags < 32 {

@@ -60,3 +60,13 @@ proptest! {
         }
     }
 }
+
+/// RFC 9293 section 3.10.7, in words.
+#[test]
+fn flags_are_bad_as_the_rule_says() {
+    for flags in 0..=u8::MAX {
+        let has = |flag| flags & flag != 0;
+        let bad = if has(SYN) { has(FIN) || has(RST) } else { !has(ACK) && (!has(RST) || has(FIN)) };
+        assert_eq!(bad_flags(flags), bad, "{flags:#04x}");
+    }
+}

@@ -8,6 +8,7 @@ use crate::abi::{Backend, Datagram, Endpoint, FlowKey, Snat};
 use crate::checksum::Sum;
 use crate::fast::onwards;
 use crate::forward::{self, Course, Exit, Return, exit, tunnel};
+use crate::handover::Memo;
 use crate::headers::Headers;
 use crate::icmp::Quote;
 use crate::packet::{Fronted, Packet};
@@ -57,8 +58,15 @@ pub trait Path<P: Packet + ?Sized>: Tables + Sized {
 
     /// Chooses the backend of a packet for a service: see [`request::choose`].
     #[inline(always)]
-    fn choose(&self, packet: &P, headers: &Headers, service: u32, claimed: u32) -> Result<Choice, Refusal> {
-        request::choose(packet, self, headers, service, claimed)
+    fn choose(
+        &self,
+        packet: &P,
+        headers: &Headers,
+        service: u32,
+        claimed: u32,
+        memo: &mut Memo,
+    ) -> Result<Choice, Refusal> {
+        request::choose(packet, self, headers, service, claimed, memo)
     }
 
     /// The backend that a QUIC packet's connection id names; [`Slot::NOBODY`](crate::abi::Slot::NOBODY) for none.

@@ -4,11 +4,10 @@ use crate::Refusal;
 use crate::abi::{Datagram, FlowKey, Forward, FragmentFate, ReplyKey, ReplyOwner, Service, ServiceFlags, Slot, VipKey};
 use crate::decide::Scratch;
 use crate::forward::{Course, End, to_backend};
-use crate::handover;
+use crate::handover::{self, Memo};
 use crate::headers::{Headers, Part};
 use crate::packet::Packet;
 use crate::path::Path;
-use crate::snat;
 use crate::tables::Tables;
 use crate::verdict::Outcome;
 
@@ -21,7 +20,7 @@ pub fn request<P: Packet + ?Sized, T: Path<P>>(
     id: u32,
     ingress_ifindex: u32,
 ) -> Outcome {
-    let Scratch { headers, row, snat, course, datagram, .. } = scratch;
+    let Scratch { headers, row, snat, course, datagram, memo, .. } = scratch;
     let service = tables.service(id).ok_or(Refusal::NoBackend)?;
     sound(headers)?;
     if is_martian(tables, headers, id) {
@@ -31,7 +30,7 @@ pub fn request<P: Packet + ?Sized, T: Path<P>>(
         tables.admit(headers, id)?;
     }
     let claimed = if service.quic.length() != 0 { tables.quic(packet, headers, id) } else { Slot::NOBODY };
-    let Choice { backend: chosen, strays, has_port } = tables.choose(packet, headers, id, claimed)?;
+    let Choice { backend: chosen, strays, has_port } = tables.choose(packet, headers, id, claimed, memo)?;
     if !tables.row(chosen, row) {
         return Err(Refusal::NoBackend.into());
     }
@@ -127,15 +126,16 @@ pub fn choose<P: Packet + ?Sized, T: Tables>(
     headers: &Headers,
     id: u32,
     claimed: u32,
+    memo: &mut Memo,
 ) -> Result<Choice, Refusal> {
     let service = tables.service(id).ok_or(Refusal::NoBackend)?;
-    let key = key(service, headers, id);
+    memo.key = key(service, headers, id);
     if service.flags & ServiceFlags::CENSUS != 0 {
-        tables.note_in_census(&key);
+        tables.note_in_census(&memo.key);
     }
     // Whoever has a port of this host stays where that port leads.
     if service.flags & ServiceFlags::SNAT != 0
-        && let Some(backend) = snat::backend(tables, headers, &key)
+        && let Some(backend) = tables.snat_backend(headers, &memo.key)
     {
         return Ok(Choice { backend, strays: false, has_port: true });
     }
@@ -144,7 +144,7 @@ pub fn choose<P: Packet + ?Sized, T: Tables>(
     let chosen = match place.slot.old() {
         // This is nearly every packet of nearly every day: no table, no clock.
         None if claimed == Slot::NOBODY || claimed == place.slot.current() => place.slot.current(),
-        _ => handover::hand_over(packet, tables, headers, id, &place, claimed),
+        _ => handover::hand_over(packet, tables, headers, id, &place, claimed, memo),
     };
     if chosen == Slot::NOBODY {
         return Err(Refusal::NoBackend);
@@ -200,5 +200,23 @@ pub fn remember<T: Tables>(tables: &T, headers: &Headers, course: &Course, alway
             tables.remember_reply(&key, ReplyOwner { service: course.service, seen_s: 0 });
         }
         Some(_) | None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_is_what_was_packed() {
+        for backend in [0, 1, Slot::NOBODY - 1, Slot::NOBODY] {
+            for (strays, has_port) in [(false, false), (false, true), (true, false), (true, true)] {
+                let choice = Ok(Choice { backend, strays, has_port });
+                assert_eq!(Choice::unpack(Choice::pack(choice)), choice);
+            }
+        }
+        for &refusal in Refusal::ALL {
+            assert_eq!(Choice::unpack(Choice::pack(Err(refusal))), Err(refusal));
+        }
     }
 }

@@ -27,7 +27,7 @@ const SUMMARY: u32 = PORT_WORDS / 64;
 /// The backend that a flow goes to, if it has a port already. A connection that begins after the end of another one between
 /// the same ends is a new flow.
 #[inline(always)]
-pub fn backend<T: Tables>(tables: &T, headers: &Headers, key: &FlowKey) -> Option<u32> {
+pub fn backend<T: Tables + ?Sized>(tables: &T, headers: &Headers, key: &FlowKey) -> Option<u32> {
     let snat = tables.snat(key)?.read();
     if headers.opens && is_closed(tables, &snat) { None } else { Some(snat.backend) }
 }
@@ -115,7 +115,7 @@ pub(crate) fn owner<'a, T: Tables>(
 /// Whether a flow has ended for both of its ends. What looks like the client's RST alone may be somebody else's, which the
 /// backend does not take for the client's (RFC 5961 §3): then it is the backend's to say what a SYN means.
 #[inline(always)]
-fn is_closed<T: Tables>(tables: &T, snat: &Snat) -> bool {
+fn is_closed<T: Tables + ?Sized>(tables: &T, snat: &Snat) -> bool {
     match tables.snat_reply(&snat.reply_key()) {
         Some(cell) => {
             let client = snat.client & !FlowFlags::RST;

@@ -5,7 +5,8 @@ use crate::abi::{
     Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Table, Tags, VipKey,
 };
 use crate::gcra::Bucket;
-use crate::{Address, Refusal, find};
+use crate::headers::Headers;
+use crate::{Address, Refusal, find, snat};
 
 /// Which way a counted packet went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,8 +208,13 @@ pub trait Tables {
     }
     /// A remembered flow of a slot that hands over.
     fn flow(&self, key: &FlowKey) -> Option<Self::Flow<'_>>;
+    /// The same as [`Self::flow`], without a call where that is one.
+    #[inline(always)]
+    fn flow_at_once(&self, key: &FlowKey) -> Option<Self::Flow<'_>> {
+        self.flow(key)
+    }
     /// Remembers a flow that is not there yet, and was seen just now. Bounded: false when there is no room.
-    fn remember_flow(&self, key: &FlowKey, flow: Flow) -> bool;
+    fn remember_flow(&self, key: &FlowKey, flow: &Flow) -> bool;
     /// Notes that a service's slot sent a flow that is not remembered elsewhere than to its current backend.
     fn stamp(&self, service: u32, table: Table, slot: u32, now_s: u32);
     /// Notes a flow while a census is taken.
@@ -246,6 +252,11 @@ pub trait Tables {
     fn fresh_id(&self) -> u32;
     /// What a flow of [`Forward::SNAT`](crate::abi::Forward::SNAT) has.
     fn snat(&self, key: &FlowKey) -> Option<Self::Snat<'_>>;
+    /// The backend that a flow goes to, if it has a port already: see [`snat::backend`].
+    #[inline(always)]
+    fn snat_backend(&self, headers: &Headers, key: &FlowKey) -> Option<u32> {
+        snat::backend(self, headers, key)
+    }
     /// Whose a reply to such a flow is.
     fn snat_reply(&self, key: &SnatReplyKey) -> Option<Self::SnatReply<'_>>;
     /// Remembers such a flow, unless it is there; false when it is, or there is no room.

@@ -34,7 +34,7 @@ impl KernelBackend {
     #[inline(always)]
     fn read<const AT: usize, T: Copy>(&self) -> T {
         const { assert!(AT.is_multiple_of(align_of::<T>()) && AT + size_of::<T>() <= size_of::<Backend>()) };
-        // SAFETY: an aligned place inside of a map's element, which is integers.
+        // SAFETY: an aligned place inside of a map's element, which is integers, as is every `T` this is called with.
         unsafe { self.0.as_ptr().byte_add(AT).cast::<T>().read_volatile() }
     }
 }

@@ -6,9 +6,8 @@ use lb_common::abi::{Flow, FlowGroup, FlowLine};
 use lb_common::flow_table::{Group, Line};
 use lb_common::tables::FlowCell;
 
-use crate::cells::compare_exchange;
+use crate::cells::{barrier, compare_exchange};
 use crate::frame::opaque;
-use crate::cells::barrier;
 
 /// A group of lines in the map.
 pub struct KernelGroup(pub(crate) NonNull<FlowGroup>);

@@ -317,18 +317,28 @@ impl<const LEN: usize> Front for XdpFront<'_, LEN> {
     }
 }
 
-impl<const LEN: usize> FrontMut for XdpFront<'_, LEN> {
+/// The same, to be written: it has the frame for itself.
+pub struct XdpFrontMut<'a, const LEN: usize>(XdpFront<'a, LEN>, PhantomData<&'a mut XdpFrame>);
+
+impl<const LEN: usize> Front for XdpFrontMut<'_, LEN> {
+    #[inline(always)]
+    fn at<const AT: usize, const N: usize>(&self) -> [u8; N] {
+        self.0.at::<AT, N>()
+    }
+}
+
+impl<const LEN: usize> FrontMut for XdpFrontMut<'_, LEN> {
     #[inline(always)]
     fn put<const AT: usize, const N: usize>(&mut self, bytes: [u8; N]) {
         const { assert!(AT + N <= LEN) };
-        // SAFETY: as in `at`; whoever asks to write has the frame for itself.
-        unsafe { copy_to::<AT, N>(self.start, bytes) }
+        // SAFETY: as in `at`; the frame is borrowed for nobody else.
+        unsafe { copy_to::<AT, N>(self.0.start, bytes) }
     }
 }
 
 impl Fronted for XdpFrame {
     type Front<'a, const LEN: usize> = XdpFront<'a, LEN>;
-    type FrontMut<'a, const LEN: usize> = XdpFront<'a, LEN>;
+    type FrontMut<'a, const LEN: usize> = XdpFrontMut<'a, LEN>;
 
     #[inline(always)]
     fn front<const LEN: usize>(&self) -> Option<XdpFront<'_, LEN>> {
@@ -336,8 +346,8 @@ impl Fronted for XdpFrame {
     }
 
     #[inline(always)]
-    fn front_mut<const LEN: usize>(&mut self) -> Option<XdpFront<'_, LEN>> {
-        XdpFront::of(self)
+    fn front_mut<const LEN: usize>(&mut self) -> Option<XdpFrontMut<'_, LEN>> {
+        XdpFront::of(self).map(|front| XdpFrontMut(front, PhantomData))
     }
 }
 

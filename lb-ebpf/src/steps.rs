@@ -5,10 +5,11 @@
 //! pointer, which the verifier checks against their type, and numbers; they give back a word.
 
 use aya_ebpf::bindings::xdp_md;
-use lb_common::abi::{Backend, Datagram, Endpoint, FlowKey, Slot, Snat, VipKey};
+use lb_common::abi::{Backend, Datagram, Endpoint, Flow, FlowKey, Slot, Snat, VipKey};
 use lb_common::checksum::Sum;
 use lb_common::fast::onwards;
 use lb_common::forward::{self, Course, Exit, Return, exit, tunnel};
+use lb_common::handover::Memo;
 use lb_common::icmp::Quote;
 use lb_common::refusal::Stop;
 use lb_common::request::Choice;
@@ -101,23 +102,23 @@ extern "C" fn weir_kept_v6(ctx: *mut xdp_md, service: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn weir_onwards_v4(ctx: *mut xdp_md, service: u32, backend: u32) -> u64 {
-    said(onwards::onwards(&mut XdpFrame::of(ctx), &Maps::of(ctx), service, backend, true))
+    pack_fast(onwards::onwards(&mut XdpFrame::of(ctx), &Maps::of(ctx), service, backend, true))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn weir_onwards_v6(ctx: *mut xdp_md, service: u32, backend: u32) -> u64 {
-    said(onwards::onwards(&mut XdpFrame::of(ctx), &Maps::of(ctx), service, backend, false))
+    pack_fast(onwards::onwards(&mut XdpFrame::of(ctx), &Maps::of(ctx), service, backend, false))
 }
 
 #[inline(always)]
-fn said(verdict: Option<Verdict>) -> u64 {
+fn pack_fast(verdict: Option<Verdict>) -> u64 {
     verdict.map_or(LOOK_CLOSELY, |verdict| verdict::pack(Ok(verdict)))
 }
 
-/// The inverse of [`said`].
+/// The inverse of [`pack_fast`].
 #[inline(always)]
-fn heard(word: u64) -> Option<Verdict> {
+fn unpack_fast(word: u64) -> Option<Verdict> {
     if word == LOOK_CLOSELY { None } else { verdict::unpack(word).ok() }
 }
 
@@ -165,6 +166,51 @@ pub fn endpoint_at(at: &VipKey) -> Option<Endpoint> {
     if weir_endpoint_at(at, &mut endpoint) != 0 { Some(endpoint) } else { None }
 }
 
+/// The backend's id, or [`Slot::NOBODY`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_snat_backend(headers: *const Headers, key: *const FlowKey) -> u32 {
+    let headers = given!(headers or Slot::NOBODY);
+    let key = given!(key or Slot::NOBODY);
+    snat::backend(&Maps::without_context(), headers, key).unwrap_or(Slot::NOBODY)
+}
+
+/// The backend that a flow with a port of this host goes to.
+#[inline(always)]
+pub fn snat_backend(headers: &Headers, key: &FlowKey) -> Option<u32> {
+    let backend = weir_snat_backend(headers, key);
+    if backend == Slot::NOBODY { None } else { Some(backend) }
+}
+
+/// The number of a flow's line, plus one; 0 for none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_flow_number(key: *const FlowKey) -> u32 {
+    let key = given!(key or 0);
+    tables::flow_number(key).map_or(0, |number| number + 1)
+}
+
+/// The number of a flow's line.
+#[inline(always)]
+pub fn flow_number(key: &FlowKey) -> Option<u32> {
+    weir_flow_number(key).checked_sub(1)
+}
+
+/// Whether the flow is remembered now.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_remember_flow(key: *const FlowKey, flow: *const Flow) -> u32 {
+    let key = given!(key or 0);
+    let flow = given!(flow or 0);
+    u32::from(tables::put_flow(key, flow))
+}
+
+/// Remembers a flow: [`Tables::remember_flow`].
+#[inline(always)]
+pub fn remember_flow(key: &FlowKey, flow: &Flow) -> bool {
+    weir_remember_flow(key, flow) != 0
+}
+
 /// Whether there is such a backend.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -189,9 +235,16 @@ extern "C" fn weir_admit(headers: *const Headers, service: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weir_choose(ctx: *mut xdp_md, headers: *const Headers, service: u32, claimed: u32) -> u64 {
+extern "C" fn weir_choose(
+    ctx: *mut xdp_md,
+    headers: *const Headers,
+    service: u32,
+    claimed: u32,
+    memo: *mut Memo,
+) -> u64 {
     let headers = given!(headers or Choice::pack(Err(Refusal::Malformed)));
-    Choice::pack(request::choose(&XdpFrame::of(ctx), &Maps::of(ctx), headers, service, claimed))
+    let memo = given!(mut memo or Choice::pack(Err(Refusal::Malformed)));
+    Choice::pack(request::choose(&XdpFrame::of(ctx), &Maps::of(ctx), headers, service, claimed, memo))
 }
 
 #[unsafe(no_mangle)]
@@ -434,7 +487,7 @@ impl Path<XdpFrame> for Maps {
 
     #[inline(always)]
     fn onwards(&self, packet: &mut XdpFrame, service: u32, backend: u32, v4: bool) -> Option<Verdict> {
-        heard(if v4 {
+        unpack_fast(if v4 {
             weir_onwards_v4(packet.ctx(), service, backend)
         } else {
             weir_onwards_v6(packet.ctx(), service, backend)
@@ -457,8 +510,15 @@ impl Path<XdpFrame> for Maps {
     }
 
     #[inline(always)]
-    fn choose(&self, packet: &XdpFrame, headers: &Headers, service: u32, claimed: u32) -> Result<Choice, Refusal> {
-        Choice::unpack(weir_choose(packet.ctx(), headers, service, claimed))
+    fn choose(
+        &self,
+        packet: &XdpFrame,
+        headers: &Headers,
+        service: u32,
+        claimed: u32,
+        memo: &mut Memo,
+    ) -> Result<Choice, Refusal> {
+        Choice::unpack(weir_choose(packet.ctx(), headers, service, claimed, memo))
     }
 
     #[inline(always)]

@@ -15,13 +15,12 @@ use lb_common::abi::{
     FragmentKey, Fragments, Limit, LimitCount, Meta, Order, OrderKey, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service,
     Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps, Table, Tags, Traffic, VipKey,
 };
-use lb_common::flow_table::{self, FlowHash, Spot};
+use lb_common::flow_table::{self, FlowHash, Group as _, Spot};
 use lb_common::tables::{Direction, FlowUse, Route, RouteQuery, WayOut};
-use lb_common::{Address, Refusal, Scratch, Tables, index};
+use lb_common::{Address, Headers, Refusal, Scratch, Tables, index};
 
 use crate::cells::{
-    KernelBackend, KernelBits, KernelBucket, KernelFragments, KernelSnat, KernelSnatReply, barrier,
-    fetch_add,
+    KernelBackend, KernelBits, KernelBucket, KernelFragments, KernelSnat, KernelSnatReply, barrier, fetch_add,
 };
 use crate::flows::{KernelGroup, KernelLine};
 use crate::frame::{clear, opaque};
@@ -126,7 +125,8 @@ static PATHS_TOLD: Shared<u32> = Shared(UnsafeCell::new(MaybeUninit::new(0)));
 #[repr(transparent)]
 struct Shared<T>(UnsafeCell<MaybeUninit<T>>);
 
-// SAFETY: it is read through volatile or opaque pointers alone, and holds integers.
+// SAFETY: integers. `SETTINGS` is the controller's to write, and read through an opaque pointer; `PATHS_TOLD` is a word that is
+// read and written at once.
 unsafe impl<T: Copy> Sync for Shared<T> {}
 
 /// How large `PLACES` and `KNOWN` are, as powers of two, of words and of bits. The loader's, in a map that is frozen: the
@@ -183,6 +183,21 @@ pub fn ingress(ctx: *mut xdp_md) -> u32 {
 pub fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: this CPU's alone, and whoever asks is the only program that runs on it.
     SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+}
+
+/// The number of a flow's line, counted over all groups.
+#[inline(always)]
+pub fn flow_number(key: &FlowKey) -> Option<u32> {
+    let key = key.to_words();
+    let (group, spot) = flow_group(&key)?;
+    flow_table::find(&group, &spot, &key).map(|number| spot.group * FlowGroup::LINES + number)
+}
+
+/// Puts a flow into the table; see [`Tables::remember_flow`].
+#[inline(always)]
+pub fn put_flow(key: &FlowKey, flow: &Flow) -> bool {
+    let key = key.to_words();
+    flow_group(&key).is_some_and(|(group, spot)| flow_table::insert(&group, &spot, &key, flow, flow.seen_s))
 }
 
 /// Sends the frame out of another device.
@@ -338,15 +353,21 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<KernelLine> {
-        let key = key.to_words();
-        let (group, spot) = flow_group(&key)?;
-        flow_table::find(&group, &spot, &key)
+        let number = steps::flow_number(key)?;
+        let group = KernelGroup(NonNull::new(FLOWS.get_ptr_mut(number / FlowGroup::LINES)?)?);
+        Some(group.line(number))
     }
 
     #[inline(always)]
-    fn remember_flow(&self, key: &FlowKey, flow: Flow) -> bool {
+    fn flow_at_once(&self, key: &FlowKey) -> Option<KernelLine> {
         let key = key.to_words();
-        flow_group(&key).is_some_and(|(group, spot)| flow_table::insert(&group, &spot, &key, &flow, flow.seen_s))
+        let (group, spot) = flow_group(&key)?;
+        flow_table::find(&group, &spot, &key).map(|number| group.line(number))
+    }
+
+    #[inline(always)]
+    fn remember_flow(&self, key: &FlowKey, flow: &Flow) -> bool {
+        steps::remember_flow(key, flow)
     }
 
     #[inline(always)]
@@ -446,7 +467,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
-        // SAFETY: integers, all zeroes at first. Opaque: the compiler would take their initial values for the last.
+        // SAFETY: an aligned element of integers, there while the program is. The controller may write it meanwhile, so that a
+        // field may be of two settings, as of any array's element. Opaque: the compiler would take its initial values for the last.
         unsafe { (opaque(SETTINGS.0.get() as usize) as *const Settings).as_ref() }
     }
 
@@ -518,6 +540,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn snat(&self, key: &FlowKey) -> Option<KernelSnat> {
         NonNull::new(SNATS.get_ptr_mut(key)?).map(KernelSnat)
+    }
+
+    #[inline(always)]
+    fn snat_backend(&self, headers: &Headers, key: &FlowKey) -> Option<u32> {
+        steps::snat_backend(headers, key)
     }
 
     #[inline(always)]

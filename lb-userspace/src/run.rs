@@ -247,7 +247,7 @@ fn take_over(
 
 /// What the packet path runs on.
 fn ground(hops: &Arc<NextHops>, attachments: &Attachments) -> Ground {
-    Ground { hops: Arc::clone(hops), attached: attachments.attached(), with_peers: attachments.with_peers() }
+    Ground { hops: Arc::clone(hops), attached: attachments.attached(), peers_with_xdp: attachments.peers_with_xdp() }
 }
 
 /// Answers a request; a request to detach is answered by whoever ends.

@@ -37,7 +37,8 @@ pub struct Backend {
     pub pool: u16,
     /// How packets are forwarded: [`Forward`].
     pub forward: u8,
-    /// What of that is done without looking at the rest of this row: [`Lane`], as [`Self::lane_of`] has it.
+    /// Whether the fast way wraps its packets, and how: [`Lane`], which follows from the other fields ([`Self::lane_of`]).
+    /// [`Lane::NONE`] is always right, and only slower.
     pub lane: u8,
 }
 
@@ -148,3 +149,34 @@ const _: () = assert!(cfg!(target_endian = "little"), "`Backend::from_words` rea
 const _: () = assert!(size_of::<Backend>() == 64);
 const _: () = assert!(core::mem::offset_of!(Backend, version) == 44);
 const _: () = assert!(core::mem::offset_of!(Backend, lane) == 63);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_is_for_untagged_tunnels_out_of_a_device() {
+        let v4 = Backend {
+            address: Address::from_v4([10, 0, 0, 1]),
+            delivery: Delivery::DEVICE,
+            forward: Forward::IPIP,
+            ..Backend::default()
+        };
+        let v6 = Backend { address: Address::from_v6([0xfd; 16]), delivery: Delivery::REDIRECT, ..v4 };
+        for (row, lane) in [
+            (v4, Lane::IPIP_V4),
+            (Backend { forward: Forward::GUE, ..v4 }, Lane::GUE_V4),
+            (v6, Lane::IPIP_V6),
+            (Backend { forward: Forward::GUE, ..v6 }, Lane::NONE),
+            (Backend { forward: Forward::NAT, ..v4 }, Lane::NONE),
+            (Backend { forward: Forward::SNAT, ..v4 }, Lane::NONE),
+            (Backend { forward: Forward::L2, ..v4 }, Lane::NONE),
+            (Backend { delivery: Delivery::STACK, ..v4 }, Lane::NONE),
+            (Backend { delivery: Delivery::NONE, ..v4 }, Lane::NONE),
+            (Backend { tags: Tags([1, 0]), ..v4 }, Lane::NONE),
+            (Backend { address: Address::default(), ..v4 }, Lane::NONE),
+        ] {
+            assert_eq!(row.lane_of(), lane, "{row:?}");
+        }
+    }
+}

@@ -28,12 +28,12 @@ impl VipKey {
     #[inline(always)]
     pub const fn is(&self, other: &Self) -> bool {
         let ([a, b], [c, d]) = (self.address.halves(), other.address.halves());
-        a == c && b == d && self.end() == other.end()
+        a == c && b == d && self.tail() == other.tail()
     }
 
     /// Port, protocol and what follows, as they lie in memory.
     #[inline(always)]
-    pub(crate) const fn end(&self) -> u32 {
+    pub(crate) const fn tail(&self) -> u32 {
         let [port, more] = self.port.to_ne_bytes();
         u32::from_ne_bytes([port, more, self.protocol, self.pad])
     }
@@ -118,3 +118,26 @@ const _: () = assert!(size_of::<Service>() == 64);
 const _: () = assert!(core::mem::offset_of!(Service, flags) == 20);
 const _: () = assert!(core::mem::offset_of!(Service, table) == 24);
 const _: () = assert!(core::mem::offset_of!(Service, limits) == 40);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vip_is_another_by_any_of_its_fields() {
+        let vip = |words, port, protocol| VipKey::new(Address::from_words(words), port, protocol);
+        let one = vip([1, 2, 3, 4], [0, 80], 6);
+        assert!(one.is(&one));
+        for other in [
+            vip([9, 2, 3, 4], [0, 80], 6),
+            vip([1, 9, 3, 4], [0, 80], 6),
+            vip([1, 2, 9, 4], [0, 80], 6),
+            vip([1, 2, 3, 9], [0, 80], 6),
+            vip([1, 2, 3, 4], [9, 80], 6),
+            vip([1, 2, 3, 4], [0, 81], 6),
+            vip([1, 2, 3, 4], [0, 80], 17),
+        ] {
+            assert!(!one.is(&other), "{other:?}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! more than a look at its slot, or of a flow that is remembered while that moves; or a stranger's.
 //!
 //! What it does [`decide`](crate::decide()) would do, too, and every frame that is not such goes there as it came: nothing has
-//! been counted or changed then. It has two stretches:
+//! been counted or changed then, but for what is noted of a remembered flow, which is noted again. It has two stretches:
 //!
 //! - [`straight`]: from the frame to the slot, and into a tunnel of the packet's own family. It is written for the processor
 //!   that runs it: every offset is a number in an instruction, the frame is compared with its end once, and what is wanted
@@ -12,6 +12,8 @@
 mod family;
 pub mod onwards;
 mod straight;
+#[cfg(test)]
+mod tests;
 mod wrap;
 
 use network_types::eth::{EthHdr, EtherType};

@@ -55,11 +55,7 @@ impl<P: Packet + ?Sized> Packet for InOne<'_, P> {
 #[inline(always)]
 pub fn kept<P: Fronted + ?Sized, T: Tables>(packet: &P, tables: &T, service: u32, v4: bool) -> u32 {
     let headers = if v4 { headers::<V4, P>(packet) } else { headers::<V6, P>(packet) };
-    let kept = headers.and_then(|headers| handover::kept(packet, tables, &headers, service));
-    kept.map_or(Slot::NOBODY, |kept| {
-        kept.note(tables);
-        kept.backend
-    })
+    headers.and_then(|headers| handover::kept(packet, tables, &headers, service)).unwrap_or(Slot::NOBODY)
 }
 
 /// Forwards a frame, which is `v4` or IPv6, when its service and its backend are found; nothing when it has to be looked at more

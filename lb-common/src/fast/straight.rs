@@ -6,7 +6,7 @@ use network_types::udp::UdpHdr;
 use crate::packet::Fronted;
 use crate::parse::{self, L3, TCP, UDP};
 use crate::path::Path;
-use crate::tables::{Direction, Tables};
+use crate::tables::{Direction, FlowUse, Tables};
 use crate::{Address, Refusal, Verdict, hash};
 
 use super::family::Family;
@@ -19,9 +19,7 @@ pub(super) fn serve<F: Wrap, P: Fronted + ?Sized, T: Path<P>, A>(
     tables: &T,
     act: impl Fn(Verdict) -> A + Copy,
 ) -> Option<A> {
-    if !is_sound::<F, P>(packet)? {
-        return None;
-    }
+    is_sound::<F, P>(packet)?;
     let front = F::front(packet)?;
     // Before it is asked who is known at all: one word less to look at for whoever is served.
     let found = tables.place(&F::destination(&front)).and_then(|id| Some((id, tables.service(id)?)));
@@ -45,12 +43,21 @@ pub(super) fn serve<F: Wrap, P: Fronted + ?Sized, T: Path<P>, A>(
     let number = hash::slot(F::flow(&front, service.seed), table.len);
     let slot = tables.slot(table.base.wrapping_add(number))?;
     // Who is remembered while a slot hands over stays where it is.
-    let backend = if slot.old().is_none() { slot.current() } else { tables.kept(packet, id, F::V4) };
+    let moves = slot.old().is_some();
+    let backend = if moves { tables.kept(packet, id, F::V4) } else { slot.current() };
+    let looked_up = || {
+        if moves {
+            tables.count_flows(FlowUse::Lookup);
+        }
+    };
     let length = F::length(&front);
     let Some(chosen) = Chosen::of::<F, T>(tables, backend, length) else {
-        return tables.onwards(packet, id, backend, F::V4).map(act);
+        let verdict = tables.onwards(packet, id, backend, F::V4)?;
+        looked_up();
+        return Some(act(verdict));
     };
     let (ifindex, redirect) = F::wrap(packet, tables, &chosen)?;
+    looked_up();
     tables.count_traffic(id, backend, Direction::Request, length);
     // Apart, so that what follows is known of either.
     let transmit = |redirect| act(Verdict::Transmit { ifindex, redirect });
@@ -59,7 +66,7 @@ pub(super) fn serve<F: Wrap, P: Fronted + ?Sized, T: Path<P>, A>(
 
 /// Whether every length agrees with every other and with the frame, which is in one buffer, and TCP's flags can be.
 #[inline(always)]
-fn is_sound<F: Family, P: Fronted + ?Sized>(packet: &P) -> Option<bool> {
+fn is_sound<F: Family, P: Fronted + ?Sized>(packet: &P) -> Option<()> {
     let front = F::front(packet)?;
     let needed = match F::protocol(&front) {
         TCP => {
@@ -80,7 +87,7 @@ fn is_sound<F: Family, P: Fronted + ?Sized>(packet: &P) -> Option<bool> {
         _ => return None,
     };
     let length = F::length(&front) as usize;
-    Some(F::is_plain(&front) && F::IP + needed <= length && packet.is_one(L3 + length))
+    (F::is_plain(&front) && F::IP + needed <= length && packet.is_one(L3 + length)).then_some(())
 }
 
 /// A packet that is not for the service at its place.

@@ -201,6 +201,7 @@ impl Wrap for V6 {
         let payload = (length as u16).to_be_bytes();
         front.put::<{ L3 + 4 }, 2>(payload);
         front.put::<{ L3 + 6 }, 2>([IpProto::Ipv6 as u8, TTL]);
+        // Read again, as what was written meanwhile is as good: to keep it would be four words of the stack.
         front.put::<{ L3 + 8 }, 16>(settings.tunnel_v6.v6());
         front.put::<{ L3 + 24 }, 16>(destination.v6());
         // To be forwarded into the tunnel is a hop (RFC 2473 §3.1).

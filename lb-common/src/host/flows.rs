@@ -121,7 +121,8 @@ impl<'a> SharedFlows<'a> {
     pub fn find(&self, key: &FlowKey) -> Option<SharedLine<'a>> {
         let key = key.to_words();
         let spot = self.hash.spot(&key);
-        flow_table::find(&self.group(spot.group)?, &spot, &key)
+        let group = self.group(spot.group)?;
+        flow_table::find(&group, &spot, &key).map(|number| group.line(number))
     }
 
     /// What is known of a flow.

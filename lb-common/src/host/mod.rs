@@ -161,8 +161,8 @@ impl Tables for HostTables {
         self.flows.shared().find(key)
     }
 
-    fn remember_flow(&self, key: &FlowKey, flow: Flow) -> bool {
-        self.flows.shared().insert(key, flow, flow.seen_s)
+    fn remember_flow(&self, key: &FlowKey, flow: &Flow) -> bool {
+        self.flows.shared().insert(key, *flow, flow.seen_s)
     }
 
     fn stamp(&self, service: u32, _: Table, slot: u32, now_s: u32) {

@@ -253,7 +253,8 @@ impl Ground {
     /// The addresses that are reached in another way on other ground; `None` when that may be all of them.
     fn changed(&self, other: &Self) -> Option<BTreeSet<std::net::IpAddr>> {
         let (old, new) = (&self.hops, &other.hops);
-        if self.attached != other.attached || self.with_peers != other.with_peers || old.devices != new.devices {
+        if self.attached != other.attached || self.peers_with_xdp != other.peers_with_xdp || old.devices != new.devices
+        {
             return None;
         }
         Some(if Arc::ptr_eq(old, new) { BTreeSet::new() } else { old.unlike(new).collect() })

@@ -63,7 +63,7 @@ pub struct Ground {
     pub attached: BTreeMap<u32, Attached>,
     /// The veth devices at whose other ends there are XDP programs, too. Nobody in this network namespace can see that, nor
     /// would be told when it is not so any more: it is the configuration's to say.
-    pub with_peers: BTreeSet<u32>,
+    pub peers_with_xdp: BTreeSet<u32>,
 }
 
 impl Ground {
@@ -151,7 +151,7 @@ impl Ground {
     /// `XDP_TX` only when its peer has an XDP program (drivers/net/veth.c, veth_xdp_flush); a redirect wants less, and its
     /// `can_transmit` tells.
     fn wants_redirect(&self, ifindex: u32, device: &Device) -> bool {
-        device.kind.as_deref() == Some("veth") && !self.with_peers.contains(&ifindex)
+        device.kind.as_deref() == Some("veth") && !self.peers_with_xdp.contains(&ifindex)
     }
 
     /// Whether what comes in by a device has been seen: a program is on it, or on what a VLAN device stands on.

@@ -108,6 +108,12 @@ impl Both {
         (0..count).map(|index| map.get(&index, 0).expect("an element")).collect()
     }
 
+    /// Has the kernel's program be one that was loaded before anything was told of any path.
+    pub(crate) fn forget_that_paths_were_told(&mut self) {
+        let map = self.object.ebpf().map_mut(map::PATHS_SECTION).expect("a map of the object");
+        Array::<_, u32>::try_from(map).expect("an array").set(0, 0, 0).expect("an element");
+    }
+
     /// Has the first words of the ports be taken.
     pub(crate) fn fill_ports(&mut self, words: u32) {
         let map = self.object.ebpf().map_mut(map::PORTS).expect("a map of the object");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lb_common::Refusal;
-use lb_common::abi::{PORT_WORDS, QuicIds};
+use lb_common::abi::{PORT_WORDS, PathMtu, QuicIds};
 use lb_common::tables::WayOut;
 use weir_tests::frame::{ACK, End, FIN, Frame, RST, SYN, at, icmp, quic_long, quic_short, tcp, udp};
 
@@ -11,7 +11,7 @@ use crate::both::Both;
 use crate::host::Seen;
 use crate::stage::{SLOTS, Stage, address};
 use crate::tables::cast::{
-    BACK_MAC, BACKEND_MAC, CLIENT, CLIENT_MAC, DNS, FRONT_MAC, SNAT, SNAT6, Service, WEB, named,
+    BACK_MAC, BACKEND_MAC, CLIENT, CLIENT_MAC, DNS, FRONT_MAC, SNAT, SNAT6, Service, TUNNEL, WEB, named,
 };
 use crate::tables::error;
 use crate::world::namespace;
@@ -261,4 +261,22 @@ fn connection_ids_of_nobodys_go_where_the_flow_goes() {
             assert_eq!(out[30..34], plain[30..34], "{broken:02x?}");
         }
     }
+}
+
+#[test]
+fn what_was_told_of_a_path_while_programs_were_replaced_is_heard_when_it_is_said_again() {
+    let front = namespace();
+    let mut stage = Stage::of_tables(front);
+    let service = named("ipip, 4 in 4");
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock").tv_sec();
+    let told = PathMtu { mtu: 1400, told_s: u32::try_from(now).expect("not for 136 years") };
+    stage.paths.insert(address(service.backend), told);
+    let mut both = Both::new(&stage, front);
+    both.forget_that_paths_were_told();
+    let large = Frame { fragment: 0x4000, ..tcp(service.client(), service.at(WEB), ACK).sized(1400) };
+    let quote = service.forwarded(&large).quote(28);
+    let said = icmp("198.51.100.77", TUNNEL, 3, 4, [0, 0, 0x05, 0x78], quote);
+    assert_eq!(refused(&mut both, &said), Refusal::PathMtuLearnt);
+    assert_eq!(refused(&mut both, &large), Refusal::TooBig);
+    both.compare_state().unwrap();
 }

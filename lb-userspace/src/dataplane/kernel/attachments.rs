@@ -128,7 +128,7 @@ impl Attachments {
     }
 
     /// The devices whose peers have XDP programs, as the configuration says.
-    pub fn with_peers(&self) -> BTreeSet<u32> {
+    pub fn peers_with_xdp(&self) -> BTreeSet<u32> {
         let named = self.interfaces.iter().filter(|interface| interface.peer_has_xdp);
         named.filter_map(|interface| self.live.get(&interface.name)).map(|(ifindex, _)| *ifindex).collect()
     }

@@ -164,14 +164,12 @@ impl Kernel {
         keys.iter().try_for_each(|key| remove_known(&mut self.source_buckets, key).map(|_| ()))
     }
 
-    /// The row of `service_traffic` in which is what services carried that are gone.
     const fn gone_row(&self) -> u32 {
-        self.services.len()
+        shape::gone_row(self.services.len())
     }
 
-    /// The row in which is what backends of a service carried that are gone.
     const fn left_row(&self, service: u32) -> u32 {
-        self.gone_row() + 1 + service
+        shape::left_row(self.services.len(), service)
     }
 
     /// Adds what a service carried to what those carried that are gone.
@@ -197,6 +195,7 @@ impl Kernel {
         self.add_up(row, carried)
     }
 
+    /// Adds to a row that no program writes.
     fn add_up(&mut self, row: u32, carried: Traffic) -> Result<()> {
         let mut total = sum(&self.service_traffic, row)?;
         total += carried;
@@ -320,10 +319,12 @@ impl DataPlane for Kernel {
                 }
             }
             Op::RemoveBackend { id } => {
-                let Backend { service, .. } = self.backends.read(*id)?;
+                let row = self.backends.read(*id)?;
                 self.write_backend(*id, Backend::default())?;
-                let row = if service < self.services.len() { self.left_row(service) } else { self.gone_row() };
-                self.bury_backend(*id, row)?;
+                // A row that was taken back already says nothing of its service any more, nor does one whose service is gone.
+                let known = is_there(&row) && row.service < self.services.len();
+                let stays = known && self.services.read(row.service)?.vip != VipKey::default();
+                self.bury_backend(*id, if stays { self.left_row(row.service) } else { self.gone_row() })?;
             }
             Op::WriteTable { table, slots } => {
                 ensure!(table.len as usize == slots.len(), "{} slots for a table of {}", slots.len(), table.len);

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::os::fd::BorrowedFd;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::Address;
@@ -119,6 +119,16 @@ impl Object {
         T::try_from(map).with_context(|| format!("the map {name} is of another type"))
     }
 
+    /// Has the programs ask what was told of paths, if anything was: those that they have replaced may have heard it after
+    /// these were loaded.
+    pub(super) fn note_told_paths(&mut self, pins: &Pins) -> Result<()> {
+        if has_told_paths(pins) {
+            let mut told: Array<_, u32> = self.loaded_mut(map::PATHS_SECTION)?.try_into()?;
+            told.set(0, 1, 0).with_context(|| format!("writing {}", map::PATHS_SECTION))?;
+        }
+        Ok(())
+    }
+
     /// A map that nobody has taken out yet.
     pub(super) fn loaded_mut(&mut self, name: &str) -> Result<&mut Map> {
         self.ebpf.map_mut(in_object(name)).with_context(|| format!("the object has no map {name}"))
@@ -141,7 +151,8 @@ fn settings(pins: Option<&Pins>, capacity: Capacity) -> Result<Settings> {
     pins.settings()
 }
 
-/// Whether anything was told of paths to programs that ran with these maps. When that cannot be read, the programs look.
+/// Whether anything was told of paths to programs that ran with these maps. When that cannot be read, the programs look. What is
+/// told until the links have the new programs is heard when it is told again.
 fn has_told_paths(pins: &Pins) -> bool {
     let data = MapData::from_pin(pins.map(map::PATHS)).map(Map::HashMap);
     let Some(paths) = data.ok().and_then(|map| HashMap::<_, Address, PathMtu>::try_from(map).ok()) else { return true };

@@ -58,6 +58,27 @@ const fn counter<V>(name: &'static str, entries: fn(Capacity) -> u32) -> Shape {
 #[expect(clippy::cast_possible_truncation, reason = "a handful of refusals")]
 const REFUSALS: u32 = Refusal::ALL.len() as u32;
 
+/// How many rows `SERVICE_TRAFFIC` has: one for each service, of what none of its backends carried; one of what services
+/// carried that are gone; and again one for each service, of what backends of it carried that are gone.
+const fn traffic_rows(services: u32) -> u32 {
+    services.saturating_mul(2).saturating_add(1)
+}
+
+/// For how many services `SERVICE_TRAFFIC` has so many rows.
+pub(super) const fn services_of(rows: u32) -> u32 {
+    rows / 2
+}
+
+/// The row of `SERVICE_TRAFFIC` in which is what services carried that are gone.
+pub(super) const fn gone_row(services: u32) -> u32 {
+    services
+}
+
+/// The row of `SERVICE_TRAFFIC` in which is what backends of a service carried that are gone.
+pub(super) const fn left_row(services: u32, service: u32) -> u32 {
+    gone_row(services) + 1 + service
+}
+
 /// Every map that is kept. `UNRESOLVED`, `CENSUS` and what the log needs hold nothing worth it: they are made anew with
 /// every load of the programs.
 pub(super) const SHAPES: [Shape; 29] = [
@@ -84,7 +105,7 @@ pub(super) const SHAPES: [Shape; 29] = [
     lru::<FragmentKey, Fragments>(map::FRAGMENTS, |of| of.fragments),
     hash::<QuicKey, u32>(map::QUIC_SERVERS, |of| of.quic_servers),
     hash::<Address, PathMtu>(map::PATHS, |of| of.paths),
-    counter::<Traffic>(map::SERVICE_TRAFFIC, |of| of.services.saturating_mul(2).saturating_add(1)),
+    counter::<Traffic>(map::SERVICE_TRAFFIC, |of| traffic_rows(of.services)),
     counter::<Traffic>(map::BACKEND_TRAFFIC, |of| of.backends),
     counter::<LimitCount>(map::LIMIT_COUNTS, |of| of.limits),
     counter::<u64>(map::REFUSALS, |_| REFUSALS),

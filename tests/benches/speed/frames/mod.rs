@@ -107,12 +107,7 @@ fn table(cells: &[Cell], figures: &[Samples]) -> Table {
         let (own, bare) = (of(*cell)?, of(Cell { way: Way::Bare, ..*cell })?);
         Some(Row {
             name: name(*cell),
-            cells: vec![
-                Some(bare.clone()),
-                Some(own.clone()),
-                Some(own.over(bare)),
-                Some(each(own).less(&each(bare))),
-            ],
+            cells: vec![Some(bare.clone()), Some(own.clone()), Some(own.over(bare)), Some(each(own).less(&each(bare)))],
             target: cell.way.is_weir().then_some(Target { column: 2, most: None, least: Some(LEAST) }),
         })
     });

@@ -12,6 +12,7 @@ use lb_common::abi::{
 };
 use lb_common::tables::FlowCell as _;
 
+use super::super::shape::{gone_row, left_row, services_of};
 use super::set::Set;
 use super::snat;
 use crate::dataplane::kernel::index::Index;
@@ -140,9 +141,10 @@ fn array<T: Pod>(from: &Set<'_>, to: &Set<'_>, name: &str) -> Result<()> {
 fn services_traffic(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
     let old: PerCpuArray<MapData, Traffic> = from.open(map::SERVICE_TRAFFIC)?;
     let mut new: PerCpuArray<MapData, Traffic> = to.open(map::SERVICE_TRAFFIC)?;
-    let (was, is) = (old.len() / 2, new.len() / 2);
+    let (was, is) = (services_of(old.len()), services_of(new.len()));
     let both = 0..was.min(is);
-    let rows = both.clone().map(|id| (id, id)).chain([(was, is)]).chain(both.map(|id| (was + 1 + id, is + 1 + id)));
+    let left = both.clone().map(|id| (left_row(was, id), left_row(is, id)));
+    let rows = both.map(|id| (id, id)).chain([(gone_row(was), gone_row(is))]).chain(left);
     for (before, after) in rows {
         let values = old.get(&before, 0).with_context(|| format!("reading {}", from.shown(map::SERVICE_TRAFFIC)))?;
         if values.iter().any(|value| *value != Traffic::default()) {

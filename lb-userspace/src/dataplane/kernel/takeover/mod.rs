@@ -156,6 +156,12 @@ impl TakeOver {
             return Err(error);
         }
         self.commit_point();
+        if let Err(error) = self.object.note_told_paths(&self.pins) {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "what was told of paths meanwhile is not known until it is told again"
+            );
+        }
         Ok(Attachments::of(self.object, self.pins, interfaces, self.live, self.failed, self.received, now))
     }
 
