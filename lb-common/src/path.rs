@@ -28,7 +28,7 @@ pub trait Path<P: Packet + ?Sized>: Tables + Sized {
 
     /// The backend that a flow stays with while its slot hands over: see [`onwards::kept`].
     #[inline(always)]
-    fn kept(&self, packet: &P, service: u32, v4: bool) -> u32
+    fn kept(&self, packet: &P, service: u32, v4: bool) -> Option<u32>
     where
         P: Fronted,
     {

@@ -469,7 +469,7 @@ impl Tables for Maps {
     fn settings(&self) -> Option<&Settings> {
         // SAFETY: an aligned element of integers, there while the program is. The controller may write it meanwhile, so that a
         // field may be of two settings, as of any array's element. Opaque: the compiler would take its initial values for the last.
-        unsafe { (opaque(SETTINGS.0.get() as usize) as *const Settings).as_ref() }
+        Some(unsafe { &*(opaque(SETTINGS.0.get() as usize) as *const Settings) })
     }
 
     #[inline(always)]

@@ -45,6 +45,32 @@ pub(super) trait Family {
 /// Bytes of a TCP header's beginning up to its flags.
 const TO_FLAGS: usize = 14;
 
+/// What lies behind the IP header, alike for both; written out for each, since an offset has to be a number of the family's.
+macro_rules! transport {
+    () => {
+        #[inline(always)]
+        fn front<P: Fronted + ?Sized>(packet: &P) -> Option<impl Front + Copy> {
+            packet.front::<{ L3 + Self::IP + 8 }>()
+        }
+
+        #[inline(always)]
+        fn tcp<P: Fronted + ?Sized>(packet: &P) -> Option<[u8; 2]> {
+            let front = packet.front::<{ L3 + Self::IP + TO_FLAGS }>()?;
+            Some(front.at::<{ L3 + Self::IP + 12 }, 2>())
+        }
+
+        #[inline(always)]
+        fn source_port(front: &impl Front) -> [u8; 2] {
+            front.at::<{ L3 + Self::IP }, 2>()
+        }
+
+        #[inline(always)]
+        fn udp_length(front: &impl Front) -> u16 {
+            u16::from_be_bytes(front.at::<{ L3 + Self::IP + 4 }, 2>())
+        }
+    };
+}
+
 /// IPv4 (RFC 791).
 pub(super) struct V4;
 
@@ -52,16 +78,7 @@ impl Family for V4 {
     const V4: bool = true;
     const IP: usize = Ipv4Hdr::LEN;
 
-    #[inline(always)]
-    fn front<P: Fronted + ?Sized>(packet: &P) -> Option<impl Front + Copy> {
-        packet.front::<{ L3 + Self::IP + 8 }>()
-    }
-
-    #[inline(always)]
-    fn tcp<P: Fronted + ?Sized>(packet: &P) -> Option<[u8; 2]> {
-        let front = packet.front::<{ L3 + Self::IP + TO_FLAGS }>()?;
-        Some(front.at::<{ L3 + Self::IP + 12 }, 2>())
-    }
+    transport!();
 
     #[inline(always)]
     fn is_plain(front: &impl Front) -> bool {
@@ -107,11 +124,6 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn source_port(front: &impl Front) -> [u8; 2] {
-        front.at::<{ L3 + Self::IP }, 2>()
-    }
-
-    #[inline(always)]
     fn destination(front: &impl Front) -> VipKey {
         let address = Address::from_v4(front.at::<{ L3 + 16 }, 4>());
         VipKey::new(address, front.at::<{ L3 + Self::IP + 2 }, 2>(), Self::protocol(front))
@@ -120,11 +132,6 @@ impl Family for V4 {
     #[inline(always)]
     fn flow(front: &impl Front, seed: u64) -> u64 {
         hash::flow_v4(seed, front.at::<{ L3 + 12 }, 4>(), Self::source_port(front))
-    }
-
-    #[inline(always)]
-    fn udp_length(front: &impl Front) -> u16 {
-        u16::from_be_bytes(front.at::<{ L3 + Self::IP + 4 }, 2>())
     }
 }
 
@@ -135,16 +142,7 @@ impl Family for V6 {
     const V4: bool = false;
     const IP: usize = Ipv6Hdr::LEN;
 
-    #[inline(always)]
-    fn front<P: Fronted + ?Sized>(packet: &P) -> Option<impl Front + Copy> {
-        packet.front::<{ L3 + Self::IP + 8 }>()
-    }
-
-    #[inline(always)]
-    fn tcp<P: Fronted + ?Sized>(packet: &P) -> Option<[u8; 2]> {
-        let front = packet.front::<{ L3 + Self::IP + TO_FLAGS }>()?;
-        Some(front.at::<{ L3 + Self::IP + 12 }, 2>())
-    }
+    transport!();
 
     /// Addresses in ::/16 are looked at more closely: among them are those that stand for IPv4's, by which no VIP is to be found.
     #[inline(always)]
@@ -190,11 +188,6 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn source_port(front: &impl Front) -> [u8; 2] {
-        front.at::<{ L3 + Self::IP }, 2>()
-    }
-
-    #[inline(always)]
     fn destination(front: &impl Front) -> VipKey {
         let address = Address::from_v6(front.at::<{ L3 + 24 }, 16>());
         VipKey::new(address, front.at::<{ L3 + Self::IP + 2 }, 2>(), Self::protocol(front))
@@ -203,10 +196,5 @@ impl Family for V6 {
     #[inline(always)]
     fn flow(front: &impl Front, seed: u64) -> u64 {
         hash::flow_v6(seed, Self::source(front), Self::source_port(front))
-    }
-
-    #[inline(always)]
-    fn udp_length(front: &impl Front) -> u16 {
-        u16::from_be_bytes(front.at::<{ L3 + Self::IP + 4 }, 2>())
     }
 }

@@ -1,6 +1,6 @@
 //! What the straight way leaves to others: who is remembered while a slot hands over, and from the backend on, whatever that is.
 
-use crate::abi::{Backend, Delivery, Forward, Slot, Tags, VipKey};
+use crate::abi::{Backend, Delivery, Forward, Tags, VipKey};
 use crate::forward::{Course, End, readdressed, translated, tunnel};
 use crate::headers::{Headers, Part};
 use crate::packet::{Fronted, Packet};
@@ -50,12 +50,12 @@ impl<P: Packet + ?Sized> Packet for InOne<'_, P> {
     }
 }
 
-/// The backend that a flow stays with while its slot hands over, when it is remembered and not about to begin anew; otherwise
-/// [`Slot::NOBODY`]. What its packet, which is `v4` or IPv6, says is noted.
+/// The backend that a flow stays with while its slot hands over, when it is remembered and not about to begin anew. What its
+/// packet, which is `v4` or IPv6, says is noted.
 #[inline(always)]
-pub fn kept<P: Fronted + ?Sized, T: Tables>(packet: &P, tables: &T, service: u32, v4: bool) -> u32 {
-    let headers = if v4 { headers::<V4, P>(packet) } else { headers::<V6, P>(packet) };
-    headers.and_then(|headers| handover::kept(packet, tables, &headers, service)).unwrap_or(Slot::NOBODY)
+pub fn kept<P: Fronted + ?Sized, T: Tables>(packet: &P, tables: &T, service: u32, v4: bool) -> Option<u32> {
+    let headers = if v4 { headers::<V4, P>(packet)? } else { headers::<V6, P>(packet)? };
+    handover::kept(packet, tables, &headers, service)
 }
 
 /// Forwards a frame, which is `v4` or IPv6, when its service and its backend are found; nothing when it has to be looked at more

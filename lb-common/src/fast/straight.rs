@@ -44,7 +44,7 @@ pub(super) fn serve<F: Wrap, P: Fronted + ?Sized, T: Path<P>, A>(
     let slot = tables.slot(table.base.wrapping_add(number))?;
     // Who is remembered while a slot hands over stays where it is.
     let moves = slot.old().is_some();
-    let backend = if moves { tables.kept(packet, id, F::V4) } else { slot.current() };
+    let backend = if moves { tables.kept(packet, id, F::V4)? } else { slot.current() };
     let looked_up = || {
         if moves {
             tables.count_flows(FlowUse::Lookup);

@@ -54,7 +54,8 @@ pub(super) trait Wrap: Family {
     /// Every path takes packets of so many bytes.
     const ANY_PATH: u32;
 
-    /// Wraps a packet; gives the device that it leaves by, and whether it has to be redirected there. `None`, and the packet as it came, when that has to be looked at more closely.
+    /// Wraps a packet; gives the device that it leaves by, and whether it has to be redirected there. `None`, and the packet as
+    /// it came, when that has to be looked at more closely.
     fn wrap<P: Fronted + ?Sized, T: Tables>(
         packet: &mut P,
         tables: &T,

@@ -11,16 +11,15 @@ mod object;
 pub mod pins;
 mod shape;
 mod takeover;
+mod traffic;
 mod unresolved;
 
-use std::borrow::BorrowMut;
 use std::cell::Cell;
 use std::mem::offset_of;
-use std::ops::AddAssign;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
-use aya::maps::{Array, HashMap, IterableMap as _, MapData, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, HashMap, IterableMap as _, MapData, PerCpuArray};
 use lb_common::abi::{
     Backend, BucketCell, Device, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, LimitScope, Order, OrderKey,
     PORT_WORDS, PathMtu, QuicIds, QuicKey, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps,
@@ -41,6 +40,7 @@ pub use unresolved::Unresolved;
 
 use super::{Capacity, DataPlane, Dump, Op, Release, is_there, present};
 use mapped::Mapped;
+use traffic::{sum, zero};
 
 /// The maps of a loaded object. The programs live as long as their [`Object`], or their pins.
 pub struct Kernel {
@@ -164,49 +164,6 @@ impl Kernel {
         keys.iter().try_for_each(|key| remove_known(&mut self.source_buckets, key).map(|_| ()))
     }
 
-    const fn gone_row(&self) -> u32 {
-        shape::gone_row(self.services.len())
-    }
-
-    const fn left_row(&self, service: u32) -> u32 {
-        shape::left_row(self.services.len(), service)
-    }
-
-    /// Adds what a service carried to what those carried that are gone.
-    fn bury_service(&mut self, id: u32) -> Result<()> {
-        for row in [id, self.left_row(id)] {
-            let carried = sum(&self.service_traffic, row)?;
-            if carried != Traffic::default() {
-                // First to zero: of a write that fails half-way less is told than was carried, and not more.
-                zero(&mut self.service_traffic, row, self.cpus)?;
-                self.add_up(self.gone_row(), carried)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds what a backend carried to a row that no program writes.
-    fn bury_backend(&mut self, id: u32, row: u32) -> Result<()> {
-        let carried = sum(&self.backend_traffic, id)?;
-        if carried == Traffic::default() {
-            return Ok(());
-        }
-        zero(&mut self.backend_traffic, id, self.cpus)?;
-        self.add_up(row, carried)
-    }
-
-    /// Adds to a row that no program writes.
-    fn add_up(&mut self, row: u32, carried: Traffic) -> Result<()> {
-        let mut total = sum(&self.service_traffic, row)?;
-        total += carried;
-        let mut values = vec![Traffic::default(); self.cpus];
-        if let Some(first) = values.first_mut() {
-            *first = total;
-        }
-        let values = PerCpuValues::try_from(values).context("one value for each CPU")?;
-        self.service_traffic.set(row, values, 0).context("adding up what was carried")
-    }
-
     /// Puts endpoints that are not there, all or none of them.
     fn put_endpoints(&mut self, endpoints: &[(VipKey, Endpoint)]) -> Result<()> {
         for (listens, _) in endpoints {
@@ -265,21 +222,6 @@ fn remove_known<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, key: &K) -> Re
         }
         other => Ok(other.map(|()| true)?),
     }
-}
-
-/// Sets a per-CPU element to zero on every CPU.
-fn zero<T: Pod + Default>(map: &mut PerCpuArray<impl BorrowMut<MapData>, T>, id: u32, cpus: usize) -> Result<()> {
-    let zeroes = PerCpuValues::try_from(vec![T::default(); cpus]).context("one value for each CPU")?;
-    map.set(id, zeroes, 0).context("setting a counter to zero")
-}
-
-/// The sum of a per-CPU element.
-fn sum<T: Pod + Default + AddAssign>(map: &PerCpuArray<MapData, T>, id: u32) -> Result<T> {
-    let mut total = T::default();
-    for value in map.get(&id, 0).context("reading a counter")?.iter() {
-        total += *value;
-    }
-    Ok(total)
 }
 
 impl DataPlane for Kernel {
