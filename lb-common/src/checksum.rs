@@ -16,6 +16,21 @@ impl Delta {
         Self(0)
     }
 
+    /// Both changes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
+    /// The change as a sum of 32 bits.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the carry has been added")]
+    pub const fn folded32(self) -> u32 {
+        let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
+        ((sum & 0xffff_ffff) + (sum >> 32)) as u32
+    }
+
     /// A word of 32 bits was replaced.
     #[inline(always)]
     #[must_use]

@@ -1,14 +1,15 @@
 //! A packet's way: `parse → find service → limits → choose backend → forward`.
 
-use crate::abi::{AddressFlags, Backend, Datagram, FragmentFate, Snat};
+use crate::abi::{AddressFlags, Backend, Datagram, DeviceFlags, FragmentFate, Snat};
 use crate::forward::{Course, Exit, Return, to_client};
 use crate::handover::Memo;
 use crate::headers::{Headers, Part};
 use crate::icmp::Quote;
 use crate::packet::{Fronted, Packet};
 use crate::path::Path;
-use crate::refusal::Action;
-use crate::request::request;
+use crate::refusal::{Action, Stop};
+use crate::request::{HOST, request};
+use crate::tables::Tables;
 use crate::verdict::Outcome;
 use crate::{Refusal, Verdict, fast, fragment, icmp};
 
@@ -79,13 +80,60 @@ pub fn closely<P: Packet + ?Sized, T: Path<P>>(
     }
 }
 
-/// Looks at a frame that this host itself sends: when it goes to a backend's own address, its replies are not to be
-/// taken for a service's.
+/// [`closely()`] for a frame that came in by a port of a bridge: a container's.
 #[inline(always)]
-pub fn observe_egress<P: Packet + ?Sized, T: Path<P>>(packet: &P, tables: &T) {
-    let mut headers = Headers::default();
-    if tables.read(packet, &mut headers).is_ok() && headers.part != Part::LATER && !headers.icmp() {
-        direct(tables, &headers);
+pub fn from_port<P: Packet + ?Sized, T: Path<P>>(
+    packet: &mut P,
+    tables: &T,
+    scratch: &mut Scratch,
+    ingress_ifindex: u32,
+) -> Verdict {
+    tables.count_inside();
+    closely(packet, tables, scratch, ingress_ifindex)
+}
+
+/// Decides what becomes of a frame that this host itself sends: one to a VIP is rewritten as any client's. When it goes to a
+/// backend's own address, its replies are not to be taken for a service's. What is neither is the stack's, and not counted.
+#[inline(always)]
+pub fn from_host<P: Packet + ?Sized, T: Path<P>>(packet: &mut P, tables: &T, scratch: &mut Scratch) -> Verdict {
+    let stranger = Verdict::Refused(Refusal::NoService);
+    if tables.read(packet, &mut scratch.headers).is_err() || scratch.headers.icmp() {
+        return stranger;
+    }
+    let outcome = if scratch.headers.part == Part::LATER {
+        match tables.later_fragment(&scratch.headers, &mut scratch.datagram) {
+            Ok(()) => fragment::follow(packet, tables, scratch, HOST),
+            Err(_) => return stranger,
+        }
+    } else {
+        match tables.service_at(&scratch.headers.destination) {
+            Ok(id) => request(packet, tables, scratch, id, HOST),
+            Err(_) => {
+                direct(tables, &scratch.headers);
+                return stranger;
+            }
+        }
+    };
+    match outcome {
+        // Into tunnels nothing goes from here: the network brings it back.
+        Err(Stop { refusal: Refusal::NoWay, .. }) => stranger,
+        Ok(verdict) => {
+            tables.count_inside();
+            verdict
+        }
+        Err(stop) => {
+            tables.count_inside();
+            tables.count_refusal(stop.refusal);
+            Verdict::Refused(stop.refusal)
+        }
+    }
+}
+
+/// Looks at a frame that this host sends on for others, which is not changed.
+#[inline(always)]
+pub fn observe_egress<P: Packet + ?Sized, T: Path<P>>(packet: &P, tables: &T, headers: &mut Headers) {
+    if tables.read(packet, headers).is_ok() && headers.part != Part::LATER && !headers.icmp() {
+        direct(tables, headers);
     }
 }
 
@@ -108,12 +156,17 @@ fn dispatch<P: Packet + ?Sized, T: Path<P>>(
         Ok(id) => return request(packet, tables, scratch, id, ingress_ifindex),
         Err(known) => known,
     };
-    if known & AddressFlags::VIP != 0 {
-        return Err(for_closed_port(tables, headers, datagram, known).into());
-    }
+    let is_vip = known & AddressFlags::VIP != 0;
     match tables.endpoint_at(&headers.source) {
+        // A backend answers to a VIP when that is an address of this host, and the host its client.
+        None if is_vip => Err(for_closed_port(tables, headers, datagram, known).into()),
         Some(endpoint) => {
-            tables.reply(packet, headers, &endpoint, back)?;
+            match tables.reply(packet, headers, &endpoint, back) {
+                Err(Refusal::Direct) if is_vip => {
+                    return Err(for_closed_port(tables, headers, datagram, known).into());
+                }
+                answer => answer?,
+            }
             back.ingress_ifindex = ingress_ifindex;
             if headers.part == Part::FIRST {
                 *datagram = Datagram {
@@ -128,8 +181,21 @@ fn dispatch<P: Packet + ?Sized, T: Path<P>>(
             }
             to_client(packet, tables, headers, back, exit)
         }
+        // What is routed may be stopped by the firewall yet, and is noted where it goes on into the backend's bridge: else anybody
+        // could have any client's replies left untranslated.
+        None if is_routed(packet, tables, ingress_ifindex) => Err(match tables.endpoint_at(&headers.destination) {
+            None => Refusal::NoService.into(),
+            Some(_) => Refusal::Direct.into(),
+        }),
         None => Err(direct(tables, headers).into()),
     }
+}
+
+/// Whether a frame that came in by a port of a bridge is for this host to send on, and not for the bridge.
+#[inline(always)]
+fn is_routed<P: Packet + ?Sized, T: Tables>(packet: &P, tables: &T, ingress_ifindex: u32) -> bool {
+    let device = tables.device(ingress_ifindex);
+    device.flags & DeviceFlags::PORT != 0 && packet.read(0) == Some(tables.device(device.upper).mac)
 }
 
 /// What a packet is that is neither for a VIP nor from a backend.

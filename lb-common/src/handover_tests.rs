@@ -88,7 +88,7 @@ fn a_settled_slot_asks_no_table_and_no_clock() {
     assert_eq!([SYN, ACK, FIN | ACK, RST].map(|flags| request(&tables, CLIENT, flags)), [Ok(1); 4]);
     assert!(is_reply(&tables, 1, CLIENT, ACK) && !is_reply(&tables, 0, CLIENT, ACK));
     assert!(tables.flows.is_empty() && tables.stamps.borrow().is_empty());
-    assert_eq!(tables.flow_counts.get().lookups, 0);
+    assert_eq!(tables.tally.get().lookups, 0);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn whom_there_is_no_room_to_remember_the_old_backend_serves() {
     assert_eq!(request(&tables, CLIENT, ACK), Ok(1));
     assert_eq!(tables.stamps.borrow().get(&(0, 0)), Some(&1000), "the slot knows that it is not alone");
     assert!(is_reply(&tables, 0, OTHER, ACK));
-    assert_eq!(tables.flow_counts.get().refused, 3);
+    assert_eq!(tables.tally.get().refused, 3);
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn of_a_shared_backend_a_remembered_reply_is_noted_in_its_flow() {
 fn a_packet_whose_fast_way_ends_half_way_is_looked_up_once() {
     let tables = tables(TCP, Slot::moving(1, 0, false), 16);
     assert_eq!(request(&tables, CLIENT, SYN), Ok(1));
-    let before = tables.flow_counts.get().lookups;
+    let before = tables.tally.get().lookups;
     assert_eq!(request(&tables, CLIENT, ACK), Ok(1));
-    assert_eq!(tables.flow_counts.get().lookups - before, 1);
+    assert_eq!(tables.tally.get().lookups - before, 1);
 }

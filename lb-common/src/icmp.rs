@@ -14,6 +14,7 @@ use crate::packet::{ANY_PATH_V4, ANY_PATH_V6, Packet};
 use crate::parse::{UDP, parse_quoted};
 use crate::path::Path;
 use crate::reply;
+use crate::request::may_use;
 use crate::tables::{Direction, SnatCell, Tables};
 use crate::verdict::Outcome;
 use crate::{Address, Refusal, handover, snat};
@@ -157,14 +158,19 @@ pub fn forward<P: Packet + ?Sized, T: Path<P>>(
         (quote.source, quote.destination) = (back.client, back.vip);
         quote.outer_source = if spoke { back.vip.address } else { headers.source.address };
         quote.outer_destination = back.client.address;
-        quote.lower_ttl = !exit.stack;
+        quote.lower_ttl = !exit.is_stack();
         let verdict = translated(packet, tables, headers, quoted, quote, exit)?;
         tables.count_traffic(back.service, back.backend, Direction::Reply, headers.length);
         return Ok(verdict);
     }
     tables.error_backend(headers, quoted, course)?;
     course.ingress_ifindex = ingress_ifindex;
-    if tables.service(course.service).is_some_and(|service| service.limits[0] != 0) {
+    let service = tables.service(course.service).ok_or(Refusal::NoBackend)?;
+    // Who may not send packets to its backends may not send errors about theirs either.
+    if service.networks != 0 && !may_use(tables, service, ingress_ifindex) {
+        return Err(Refusal::OtherNetwork.into());
+    }
+    if service.limits[0] != 0 {
         tables.admit(headers, course.service)?;
     }
     // A flow with a port of this host is translated, whatever others are.
@@ -184,7 +190,7 @@ pub fn forward<P: Packet + ?Sized, T: Path<P>>(
             let port = if row.port == 0 { quoted.source.port } else { row.port };
             (quote.source, quote.destination) = (End::new(row.address, port), course.source);
             (quote.outer_source, quote.outer_destination) = (headers.source.address, row.address);
-            quote.lower_ttl = !exit.stack;
+            quote.lower_ttl = !exit.is_stack();
             translated(packet, tables, headers, quoted, quote, exit)?
         }
     };

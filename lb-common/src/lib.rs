@@ -38,7 +38,7 @@ pub mod tables;
 pub mod verdict;
 
 pub use address::Address;
-pub use decide::{Scratch, decide, observe_egress};
+pub use decide::{Scratch, decide, from_host, from_port, observe_egress};
 pub use headers::Headers;
 pub use packet::Packet;
 pub use path::Path;

@@ -1,5 +1,6 @@
 //! A frame, read and written through bounds that are always checked.
 
+use crate::checksum::Delta;
 use crate::headers::Headers;
 
 /// No header that anybody reads begins behind this offset, in bytes. The kernel's verifier wants to see a bound, and the
@@ -74,6 +75,23 @@ pub trait Packet {
 
     /// Whether the frame lies in several buffers: one larger than a page.
     fn is_scattered(&self) -> bool;
+
+    /// Of several packets of a flow that were merged into one, to be parted again when it leaves: how many bytes of payload each
+    /// has. 0 of a packet that is just one.
+    #[inline(always)]
+    fn merged(&self) -> u32 {
+        0
+    }
+
+    /// Corrects the checksum of a TCP header (`tcp`) or UDP header at `offset`, after addresses and whatever else it covers were
+    /// replaced.
+    #[inline(always)]
+    fn correct(&mut self, offset: usize, addresses: Delta, others: Delta, tcp: bool) -> Option<()> {
+        let checksum = u16::from_ne_bytes(self.read(offset)?);
+        let delta = addresses.and(others);
+        let checksum = if tcp { delta.apply(checksum) } else { delta.apply_udp(checksum) };
+        self.write(offset, checksum.to_ne_bytes())
+    }
 
     /// Begins the frame so many bytes earlier: what is there is for the caller to write. `None`, and nothing done, when
     /// there is no room.

@@ -124,6 +124,8 @@ refusals! {
     SourcePortZero = 33, "source_port_zero", Drop, "look for a broken or hostile sender";
     /// In several buffers, for a device that takes only one.
     Scattered = 34, "scattered", Drop, "lower the MTU of the device it came in by to a page, or use a device that takes jumbo frames";
+    /// From a network that may not use the service.
+    OtherNetwork = 35, "other_network", Drop, "nothing if networks are to be apart; else put the client's container on a network of the service's, or name its network in `weir.allow_networks`";
 }
 
 /// Why a packet is not forwarded, and what its sender has to know.

@@ -6,7 +6,7 @@ use crate::handover;
 use crate::headers::Headers;
 use crate::packet::Packet;
 use crate::parse::UDP;
-use crate::request::sound;
+use crate::request::{ITSELF_V4, ITSELF_V6, sound};
 use crate::snat;
 use crate::tables::Tables;
 use crate::{Address, Refusal};
@@ -23,9 +23,13 @@ pub fn reply<P: Packet + ?Sized, T: Tables>(
     if endpoint.flags & EndpointFlags::SNAT != 0 && snat::reply(packet, tables, headers, back) {
         return sound(headers);
     }
+    // Whoever opens a connection answers nobody.
+    if headers.opens {
+        return Err(Refusal::Direct);
+    }
     let said = || Some(handover::said_by_server(packet, headers));
-    let (id, remembered) =
-        owner(tables, &headers.destination, &headers.source, endpoint, said).ok_or(Refusal::Direct)?;
+    let client = client(headers);
+    let (id, remembered) = owner(tables, &client, &headers.source, endpoint, said).ok_or(Refusal::Direct)?;
     let service = tables.service(id).ok_or(Refusal::Direct)?;
     let vip = service.vip;
     // A flow can be remembered for longer than its service is there: a head that was taken back is all zeroes.
@@ -34,18 +38,27 @@ pub fn reply<P: Packet + ?Sized, T: Tables>(
     }
     sound(headers)?;
     // Whoever is explained by the slot has been noted there.
-    let followed = if remembered { shared(tables, service, id, headers, said) } else { endpoint.backend };
+    let followed =
+        if remembered { shared(tables, service, id, &client, headers.source.port, said) } else { endpoint.backend };
     let backend = if id == endpoint.service { endpoint.backend } else { followed };
     let port = if vip.port == 0 { headers.source.port } else { vip.port };
     *back = Return {
         vip: End::new(vip.address, port),
-        client: End::of(&headers.destination),
+        client: End::of(&client),
         service: id,
         backend,
         fragment_id: headers.fragment_id,
         ingress_ifindex: 0,
     };
     Ok(())
+}
+
+/// Whom a backend answers to: where its packet goes, or itself, when it is its service's client (`request`).
+#[inline(always)]
+fn client(headers: &Headers) -> VipKey {
+    let said = headers.destination;
+    let itself = said.address == if headers.v4 { ITSELF_V4 } else { ITSELF_V6 };
+    VipKey { address: if itself { headers.source.address } else { said.address }, ..said }
 }
 
 /// A flow of a client's, from a packet of its backend's; `port` is the backend's, which a service of every port keeps.
@@ -64,14 +77,14 @@ fn shared<T: Tables>(
     tables: &T,
     service: &Service,
     id: u32,
-    headers: &Headers,
+    client: &VipKey,
+    port: u16,
     said: impl FnOnce() -> Option<u32>,
 ) -> u32 {
-    let client = headers.destination;
     let Some(place) = handover::place(tables, service, client.address, client.port_bytes()) else {
         return Slot::NOBODY;
     };
-    let key = key(service, client.address, client.port_bytes(), headers.source.port, id);
+    let key = key(service, client.address, client.port_bytes(), port, id);
     handover::follow(tables, &place, &key, said)
 }
 

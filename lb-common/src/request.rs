@@ -1,6 +1,5 @@
 //! A packet from a client to a VIP.
 
-use crate::Refusal;
 use crate::abi::{Datagram, FlowKey, Forward, FragmentFate, ReplyKey, ReplyOwner, Service, ServiceFlags, Slot, VipKey};
 use crate::decide::Scratch;
 use crate::forward::{Course, End, to_backend};
@@ -10,6 +9,15 @@ use crate::packet::Packet;
 use crate::path::Path;
 use crate::tables::Tables;
 use crate::verdict::Outcome;
+use crate::{Address, Refusal};
+
+/// The device by which this host's own packets come in.
+pub(crate) const HOST: u32 = 0;
+
+/// Where packets come from that a backend sent to its own service, and that lead back to it: addresses that nobody has, of those
+/// that are no host's (RFC 7600 §6: the IPv4 dummy address; RFC 6666: discard-only).
+pub(crate) const ITSELF_V4: Address = Address::from_v4([192, 0, 0, 8]);
+pub(crate) const ITSELF_V6: Address = Address::from_v6([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8]);
 
 /// Forwards it to a backend.
 #[inline(always)]
@@ -23,8 +31,11 @@ pub fn request<P: Packet + ?Sized, T: Path<P>>(
     let Scratch { headers, row, snat, course, datagram, memo, .. } = scratch;
     let service = tables.service(id).ok_or(Refusal::NoBackend)?;
     sound(headers)?;
-    if is_martian(tables, headers, id) {
+    if is_martian(tables, headers, id, ingress_ifindex) {
         return Err(Refusal::MartianSource.into());
+    }
+    if service.networks != 0 && !may_use(tables, service, ingress_ifindex) {
+        return Err(Refusal::OtherNetwork.into());
     }
     if service.limits[0] != 0 {
         tables.admit(headers, id)?;
@@ -47,6 +58,10 @@ pub fn request<P: Packet + ?Sized, T: Path<P>>(
         tables.snat_port(packet, headers, id, chosen, snat)?;
         course.source = End::new(snat.source, snat.port);
     } else if forward == Forward::NAT {
+        if row.address == headers.source.address {
+            // A backend that its own service leads back to: nobody takes packets from his own address.
+            course.source.address = if headers.v4 { ITSELF_V4 } else { ITSELF_V6 };
+        }
         let always = strays || service.flags & ServiceFlags::REMEMBER_REPLIES != 0;
         if always || headers.opens {
             tables.remember(headers, course, always);
@@ -152,6 +167,12 @@ pub fn choose<P: Packet + ?Sized, T: Tables>(
     Ok(Choice { backend: chosen, strays: claimed == chosen && chosen != place.slot.current(), has_port: false })
 }
 
+/// Whether who is behind a device may use a service. This host itself, which is behind none, may.
+#[inline(always)]
+pub(crate) fn may_use<T: Tables>(tables: &T, service: &Service, ingress_ifindex: u32) -> bool {
+    ingress_ifindex == HOST || tables.device(ingress_ifindex).networks & service.networks != 0
+}
+
 /// What every packet must be before anything is done to it.
 #[inline(always)]
 pub(crate) fn sound(headers: &Headers) -> Result<(), Refusal> {
@@ -173,11 +194,15 @@ pub(crate) fn sound(headers: &Headers) -> Result<(), Refusal> {
 /// Backends answer to where a packet says it is from. Were that a VIP, or a backend of the same service, their answers
 /// would be requests, and two UDP servers could be set on each other for ever by a single packet; TCP ends such a talk
 /// by a reset.
+///
+/// This host itself speaks from the VIP when that is an address of its own.
 #[inline(always)]
-fn is_martian<T: Tables>(tables: &T, headers: &Headers, service: u32) -> bool {
+fn is_martian<T: Tables>(tables: &T, headers: &Headers, service: u32, ingress_ifindex: u32) -> bool {
     let source = headers.source.address;
     source.is_no_host()
-        || source == headers.destination.address
+        || source == ITSELF_V4
+        || source == ITSELF_V6
+        || source == headers.destination.address && ingress_ifindex != HOST
         || headers.udp()
             && (tables.service_at(&headers.source).is_ok()
                 || tables.endpoint_at(&headers.source).is_some_and(|endpoint| endpoint.service == service))

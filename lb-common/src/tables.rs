@@ -28,8 +28,8 @@ pub struct Route {
     pub mac_source: [u8; 6],
     /// The VLAN tags that frames leave with.
     pub tags: Tags,
-    /// Whether a frame has to be redirected also into the device it came in by.
-    pub redirect: bool,
+    /// How frames get there: [`Delivery`](crate::abi::Delivery).
+    pub delivery: u16,
     /// Whether the device takes frames of several buffers.
     pub scatter: bool,
 }
@@ -279,6 +279,8 @@ pub trait Tables {
     fn now_ns(&self) -> u64;
     /// The same clock in seconds, as of the last timer tick: much cheaper. Wraps after 136 years.
     fn now_s(&self) -> u32;
+    /// Counts a packet that came otherwise than by XDP.
+    fn count_inside(&self);
     /// Counts how the flow table was used.
     fn count_flows(&self, used: FlowUse);
     /// Counts a packet of `bytes` bytes of layer 3 for a backend; of [`Slot::NOBODY`] for the service.

@@ -7,17 +7,17 @@ use core::marker::PhantomData;
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
-use aya_ebpf::programs::TcContext;
 use lb_common::packet::{Front, FrontMut, Fronted, MAX_OFFSET};
 use lb_common::{Headers, Packet};
 
-use words::copy_from;
-pub use words::copy_to;
+pub use words::{copy_from, copy_to};
 
 /// Bytes between two addresses that the kernel gave.
-struct Bytes {
-    start: usize,
-    end: usize,
+pub struct Bytes {
+    /// Where they begin.
+    pub start: usize,
+    /// Where they end.
+    pub end: usize,
 }
 
 /// The same number, of which the compiler knows nothing any more.
@@ -63,8 +63,9 @@ impl Bytes {
         if stop > self.end { None } else { Some(start as *mut u8) }
     }
 
+    /// The `N` bytes at `offset`.
     #[inline(always)]
-    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    pub fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         // SAFETY: `at` has just compared the range with the frame's end; the kernel keeps the frame while the program
         // runs.
         self.at::<N>(offset).map(|at| unsafe { copy_from::<0, N>(at) })
@@ -237,63 +238,5 @@ impl Fronted for XdpFrame {
     #[inline(always)]
     fn front_mut<const LEN: usize>(&mut self) -> Option<XdpFrontMut<'_, LEN>> {
         XdpFront::of(self).map(|front| XdpFrontMut(front, PhantomData))
-    }
-}
-
-/// The linear part of a tc program's frame, which holds the headers. It is looked at and not changed.
-pub struct SkbFrame(Bytes);
-
-impl SkbFrame {
-    /// The frame of this context.
-    #[inline(always)]
-    pub fn of(ctx: &TcContext) -> Self {
-        Self(Bytes { start: ctx.data(), end: ctx.data_end() })
-    }
-}
-
-impl Packet for SkbFrame {
-    #[inline(always)]
-    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.0.read(offset)
-    }
-
-    #[inline(always)]
-    fn write<const N: usize>(&mut self, _: usize, _: [u8; N]) -> Option<()> {
-        None
-    }
-
-    #[inline(always)]
-    fn length(&self) -> usize {
-        self.0.end - self.0.start
-    }
-
-    #[inline(always)]
-    fn is_scattered(&self) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn grow(&mut self, _: usize) -> Option<()> {
-        None
-    }
-
-    #[inline(always)]
-    fn shrink(&mut self, _: usize) -> Option<()> {
-        None
-    }
-
-    #[inline(always)]
-    fn truncate(&mut self, _: usize) -> Option<()> {
-        None
-    }
-    #[inline(always)]
-    fn blank(&self, headers: &mut Headers) {
-        // SAFETY: numbers and booleans.
-        unsafe { clear(headers) };
-    }
-
-    #[inline(always)]
-    fn forget(&self, number: usize) -> usize {
-        weir_forget(number as u64) as usize
     }
 }

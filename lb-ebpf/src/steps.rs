@@ -4,9 +4,7 @@
 //! with, so that the ways through one are not multiplied by those through another. They get the context, structures by
 //! pointer, which the verifier checks against their type, and numbers; they give back a word.
 
-mod path;
-
-use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use lb_common::abi::{Backend, Datagram, Endpoint, Flow, FlowKey, Slot, Snat, VipKey};
 use lb_common::checksum::Sum;
 use lb_common::fast::onwards;
@@ -21,8 +19,12 @@ use lb_common::{
     reply, request, snat,
 };
 
-use crate::frame::{SkbFrame, XdpFrame};
-use crate::tables::{self, Maps};
+use crate::frame::XdpFrame;
+use crate::skb::SkbFrame;
+use crate::tables::{self, SkbMaps, XdpMaps};
+
+/// For what has no packet, any will do.
+type SomeMaps = XdpMaps;
 
 /// A refusal's number plus one, or 0 for none.
 #[inline(always)]
@@ -75,11 +77,18 @@ macro_rules! given {
     };
 }
 
+mod packet;
+mod path;
+mod skb;
+
+use packet::packet_steps;
+pub use skb::{from_host, from_port, observe};
+
 /// What becomes of a frame: [`lb_common::decide()`], whose closer look is a function of its own here. `act` is compiled into
 /// each way's end.
 #[inline(always)]
 pub fn decide_on(ctx: *mut xdp_md, act: impl Fn(Verdict) -> u32 + Copy) -> u32 {
-    if let Some(action) = fast::forward(&mut XdpFrame::of(ctx), &Maps::of(ctx), act) {
+    if let Some(action) = fast::forward(&mut XdpFrame::of(ctx), &XdpMaps::of(ctx), act) {
         return action;
     }
     match verdict::unpack(weir_closely(ctx, tables::ingress(ctx))) {
@@ -92,26 +101,26 @@ pub fn decide_on(ctx: *mut xdp_md, act: impl Fn(Verdict) -> u32 + Copy) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn weir_kept_v4(ctx: *mut xdp_md, service: u32) -> u32 {
-    onwards::kept(&XdpFrame::of(ctx), &Maps::of(ctx), service, true).unwrap_or(Slot::NOBODY)
+    onwards::kept(&XdpFrame::of(ctx), &XdpMaps::of(ctx), service, true).unwrap_or(Slot::NOBODY)
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn weir_kept_v6(ctx: *mut xdp_md, service: u32) -> u32 {
-    onwards::kept(&XdpFrame::of(ctx), &Maps::of(ctx), service, false).unwrap_or(Slot::NOBODY)
+    onwards::kept(&XdpFrame::of(ctx), &XdpMaps::of(ctx), service, false).unwrap_or(Slot::NOBODY)
 }
 
 /// A verdict; or [`LOOK_CLOSELY`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn weir_onwards_v4(ctx: *mut xdp_md, service: u32, backend: u32) -> u64 {
-    pack_fast(onwards::onwards(&mut XdpFrame::of(ctx), &Maps::of(ctx), service, backend, true))
+    pack_fast(onwards::onwards(&mut XdpFrame::of(ctx), &XdpMaps::of(ctx), service, backend, true))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn weir_onwards_v6(ctx: *mut xdp_md, service: u32, backend: u32) -> u64 {
-    pack_fast(onwards::onwards(&mut XdpFrame::of(ctx), &Maps::of(ctx), service, backend, false))
+    pack_fast(onwards::onwards(&mut XdpFrame::of(ctx), &XdpMaps::of(ctx), service, backend, false))
 }
 
 #[inline(always)]
@@ -132,7 +141,7 @@ const LOOK_CLOSELY: u64 = u64::MAX;
 #[inline(never)]
 extern "C" fn weir_closely(ctx: *mut xdp_md, ingress_ifindex: u32) -> u64 {
     let Some(scratch) = tables::scratch() else { return NOTHING };
-    verdict::pack(Ok(decide::closely(&mut XdpFrame::of(ctx), &Maps::of(ctx), scratch, ingress_ifindex)))
+    verdict::pack(Ok(decide::closely(&mut XdpFrame::of(ctx), &XdpMaps::of(ctx), scratch, ingress_ifindex)))
 }
 
 /// Whether there is a service in the upper half, and its id or what is known of the address in the lower one.
@@ -140,7 +149,7 @@ extern "C" fn weir_closely(ctx: *mut xdp_md, ingress_ifindex: u32) -> u64 {
 #[inline(never)]
 extern "C" fn weir_service_at(at: *const VipKey) -> u64 {
     let at = given!(at or 0);
-    match find::service_at(&Maps::without_context(), at) {
+    match find::service_at(&SomeMaps::without_context(), at) {
         Ok(id) => 1 << 32 | u64::from(id),
         Err(known) => u64::from(known),
     }
@@ -159,7 +168,7 @@ pub fn service_at(at: &VipKey) -> Result<u32, u32> {
 extern "C" fn weir_endpoint_at(at: *const VipKey, endpoint: *mut Endpoint) -> u32 {
     let at = given!(at or 0);
     let endpoint = given!(mut endpoint or 0);
-    u32::from(find::endpoint_at(&Maps::without_context(), at).map(|found| *endpoint = found).is_some())
+    u32::from(find::endpoint_at(&SomeMaps::without_context(), at).map(|found| *endpoint = found).is_some())
 }
 
 /// The backend that listens at an address and port.
@@ -175,7 +184,7 @@ pub fn endpoint_at(at: &VipKey) -> Option<Endpoint> {
 extern "C" fn weir_snat_backend(headers: *const Headers, key: *const FlowKey) -> u32 {
     let headers = given!(headers or Slot::NOBODY);
     let key = given!(key or Slot::NOBODY);
-    snat::backend(&Maps::without_context(), headers, key).unwrap_or(Slot::NOBODY)
+    snat::backend(&SomeMaps::without_context(), headers, key).unwrap_or(Slot::NOBODY)
 }
 
 /// The backend that a flow with a port of this host goes to.
@@ -219,56 +228,14 @@ pub fn remember_flow(key: &FlowKey, flow: &Flow) -> bool {
 #[inline(never)]
 extern "C" fn weir_row(id: u32, row: *mut Backend) -> u32 {
     let row = given!(mut row or 0);
-    u32::from(Maps::without_context().backend(id).map(|backend| *row = backend).is_some())
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_parse(ctx: *mut xdp_md, headers: *mut Headers) -> u32 {
-    let headers = given!(mut headers or code(Err(Refusal::Truncated)));
-    code(parse::parse(&XdpFrame::of(ctx), headers))
+    u32::from(SomeMaps::without_context().backend(id).map(|backend| *row = backend).is_some())
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn weir_admit(headers: *const Headers, service: u32) -> u32 {
     let headers = given!(headers or code(Err(Refusal::Malformed)));
-    code(limits::admit(&Maps::without_context(), headers, service))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_choose(
-    ctx: *mut xdp_md,
-    headers: *const Headers,
-    service: u32,
-    claimed: u32,
-    memo: *mut Memo,
-) -> u64 {
-    let headers = given!(headers or Choice::pack(Err(Refusal::Malformed)));
-    let memo = given!(mut memo or Choice::pack(Err(Refusal::Malformed)));
-    Choice::pack(request::choose(&XdpFrame::of(ctx), &Maps::of(ctx), headers, service, claimed, memo))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_quic(ctx: *mut xdp_md, headers: *const Headers, service: u32) -> u32 {
-    let headers = given!(headers or Slot::NOBODY);
-    quic::server(&XdpFrame::of(ctx), &Maps::of(ctx), headers, service)
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_snat(
-    ctx: *mut xdp_md,
-    headers: *const Headers,
-    service: u32,
-    backend: u32,
-    found: *mut Snat,
-) -> u32 {
-    let headers = given!(headers or code(Err(Refusal::Malformed)));
-    let found = given!(mut found or code(Err(Refusal::Malformed)));
-    code(snat::port(&XdpFrame::of(ctx), &Maps::of(ctx), headers, service, backend, found))
+    code(limits::admit(&SomeMaps::without_context(), headers, service))
 }
 
 #[unsafe(no_mangle)]
@@ -276,7 +243,7 @@ extern "C" fn weir_snat(
 extern "C" fn weir_remember(headers: *const Headers, course: *const Course, always: bool) -> u32 {
     let headers = given!(headers or 0);
     let course = given!(course or 0);
-    request::remember(&Maps::without_context(), headers, course, always);
+    request::remember(&SomeMaps::without_context(), headers, course, always);
     0
 }
 
@@ -285,14 +252,14 @@ extern "C" fn weir_remember(headers: *const Headers, course: *const Course, alwa
 extern "C" fn weir_note_direct(headers: *const Headers, endpoint: *const Endpoint) -> u32 {
     let headers = given!(headers or 0);
     let endpoint = given!(endpoint or 0);
-    direct::note(&Maps::without_context(), headers, endpoint);
+    direct::note(&SomeMaps::without_context(), headers, endpoint);
     0
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn weir_take_port(base: u32, spread: u64) -> u32 {
-    snat::take_port(&Maps::without_context(), base, spread)
+    snat::take_port(&SomeMaps::without_context(), base, spread)
 }
 
 #[unsafe(no_mangle)]
@@ -300,7 +267,7 @@ extern "C" fn weir_take_port(base: u32, spread: u64) -> u32 {
 extern "C" fn weir_claim_port(key: *const FlowKey, snat: *mut Snat, base: u32) -> u32 {
     let key = given!(key or 0);
     let snat = given!(mut snat or 0);
-    u32::from(snat::claim_port(&Maps::without_context(), key, snat, base))
+    u32::from(snat::claim_port(&SomeMaps::without_context(), key, snat, base))
 }
 
 #[unsafe(no_mangle)]
@@ -308,45 +275,8 @@ extern "C" fn weir_claim_port(key: *const FlowKey, snat: *mut Snat, base: u32) -
 extern "C" fn weir_release_port(key: *const FlowKey, snat: *const Snat) -> u32 {
     let key = given!(key or 0);
     let snat = given!(snat or 0);
-    snat::release(&Maps::without_context(), key, snat);
+    snat::release(&SomeMaps::without_context(), key, snat);
     0
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_reply(
-    ctx: *mut xdp_md,
-    headers: *const Headers,
-    endpoint: *const Endpoint,
-    back: *mut Return,
-) -> u32 {
-    let headers = given!(headers or code(Err(Refusal::Malformed)));
-    let endpoint = given!(endpoint or code(Err(Refusal::Malformed)));
-    let back = given!(mut back or code(Err(Refusal::Malformed)));
-    code(reply::reply(&XdpFrame::of(ctx), &Maps::of(ctx), headers, endpoint, back))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_send(
-    ctx: *mut xdp_md,
-    headers: *const Headers,
-    course: *const Course,
-    backend: *const Backend,
-) -> u64 {
-    let headers = given!(headers or NOTHING);
-    let course = given!(course or NOTHING);
-    let backend = given!(backend or NOTHING);
-    verdict::pack(forward::send(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, course, backend))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_send_back(ctx: *mut xdp_md, headers: *const Headers, back: *const Return, exit: *const Exit) -> u64 {
-    let headers = given!(headers or NOTHING);
-    let back = given!(back or NOTHING);
-    let exit = given!(exit or NOTHING);
-    verdict::pack(forward::send_back(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, back, exit))
 }
 
 #[unsafe(no_mangle)]
@@ -354,7 +284,7 @@ extern "C" fn weir_send_back(ctx: *mut xdp_md, headers: *const Headers, back: *c
 extern "C" fn weir_wrap(ctx: *mut xdp_md, headers: *const Headers, backend: *const Backend) -> u64 {
     let headers = given!(headers or NOTHING);
     let backend = given!(backend or NOTHING);
-    verdict::pack(tunnel::wrap(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, backend))
+    verdict::pack(tunnel::wrap(&mut XdpFrame::of(ctx), &XdpMaps::of(ctx), headers, backend))
 }
 
 /// The identification in the lower half; or a refusal's number plus one in the upper half.
@@ -363,7 +293,7 @@ extern "C" fn weir_wrap(ctx: *mut xdp_md, headers: *const Headers, backend: *con
 extern "C" fn weir_datagram(headers: *const Headers, datagram: *const Datagram) -> u64 {
     let headers = given!(headers or 1 << 32);
     let datagram = given!(datagram or 1 << 32);
-    match fragment::begin(&Maps::without_context(), headers, datagram) {
+    match fragment::begin(&SomeMaps::without_context(), headers, datagram) {
         Ok(id) => u64::from(id),
         Err(refusal) => (refusal as u64 + 1) << 32,
     }
@@ -374,19 +304,7 @@ extern "C" fn weir_datagram(headers: *const Headers, datagram: *const Datagram) 
 extern "C" fn weir_fragment(headers: *const Headers, datagram: *mut Datagram) -> u32 {
     let headers = given!(headers or code(Err(Refusal::Malformed)));
     let datagram = given!(mut datagram or code(Err(Refusal::Malformed)));
-    code(fragment::later(&Maps::without_context(), headers, datagram))
-}
-
-/// 0 for an error that a client is to get; 1 for one that is a backend's; or a refusal's number plus two.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_icmp(ctx: *mut xdp_md, headers: *const Headers, quoted: *mut Headers) -> u32 {
-    let headers = given!(headers or TO_BACKEND + code(Err(Refusal::Malformed)));
-    let quoted = given!(mut quoted or TO_BACKEND + code(Err(Refusal::Malformed)));
-    match icmp::message(&XdpFrame::of(ctx), &Maps::of(ctx), headers, quoted) {
-        Ok(to_backend) => u32::from(to_backend),
-        Err(refusal) => TO_BACKEND + code(Err(refusal)),
-    }
+    code(fragment::later(&SomeMaps::without_context(), headers, datagram))
 }
 
 /// See [`weir_icmp`].
@@ -398,7 +316,7 @@ extern "C" fn weir_error_backend(headers: *const Headers, quoted: *const Headers
     let headers = given!(headers or code(Err(Refusal::Malformed)));
     let quoted = given!(quoted or code(Err(Refusal::Malformed)));
     let course = given!(mut course or code(Err(Refusal::Malformed)));
-    code(icmp::backend(&Maps::without_context(), headers, quoted, course))
+    code(icmp::backend(&SomeMaps::without_context(), headers, quoted, course))
 }
 
 #[unsafe(no_mangle)]
@@ -407,77 +325,5 @@ extern "C" fn weir_error_client(headers: *const Headers, quoted: *const Headers,
     let headers = given!(headers or code(Err(Refusal::Malformed)));
     let quoted = given!(quoted or code(Err(Refusal::Malformed)));
     let back = given!(mut back or code(Err(Refusal::Malformed)));
-    code(icmp::client(&Maps::without_context(), headers, quoted, back))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_way_back(ctx: *mut xdp_md, headers: *const Headers, back: *const Return, exit: *mut Exit) -> u64 {
-    let headers = given!(headers or NOTHING);
-    let back = given!(back or NOTHING);
-    let exit = given!(mut exit or NOTHING);
-    done(exit::back(&XdpFrame::of(ctx), &Maps::of(ctx), headers, back, exit))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_way_there(
-    ctx: *mut xdp_md,
-    headers: *const Headers,
-    course: *const Course,
-    backend: *const Backend,
-    exit: *mut Exit,
-) -> u64 {
-    let headers = given!(headers or NOTHING);
-    let course = given!(course or NOTHING);
-    let backend = given!(backend or NOTHING);
-    let exit = given!(mut exit or NOTHING);
-    done(exit::there(&XdpFrame::of(ctx), &Maps::of(ctx), headers, course, backend, exit))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_translate_error(
-    ctx: *mut xdp_md,
-    headers: *const Headers,
-    quoted: *const Headers,
-    quote: *const Quote,
-) -> u32 {
-    let headers = given!(headers or code(Err(Refusal::Malformed)));
-    let quoted = given!(quoted or code(Err(Refusal::Malformed)));
-    let quote = given!(quote or code(Err(Refusal::Malformed)));
-    code(icmp::translate(&mut XdpFrame::of(ctx), headers, quoted, quote))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_depart(ctx: *mut xdp_md, headers: *const Headers, exit: *const Exit) -> u64 {
-    let headers = given!(headers or NOTHING);
-    let exit = given!(exit or NOTHING);
-    verdict::pack(exit::depart(&mut XdpFrame::of(ctx), headers, exit))
-}
-
-/// A sum in sixteen bits, or more than that when there is none.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_sum(ctx: *mut xdp_md, at: u32, length: u32) -> u32 {
-    match answer::sum(&XdpFrame::of(ctx), at as usize, length as usize) {
-        Some(sum) => u32::from(sum.folded()),
-        None => u32::MAX,
-    }
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn weir_answer(
-    ctx: *mut xdp_md,
-    headers: *const Headers,
-    refusal: u32,
-    mtu: u32,
-    ingress_ifindex: u32,
-) -> u64 {
-    let headers = given!(headers or NOTHING);
-    let refusal = Refusal::from_index(refusal).unwrap_or(Refusal::Malformed);
-    let stop = Stop { refusal, mtu: mtu as u16 };
-    verdict::pack(Ok(answer::answer(&mut XdpFrame::of(ctx), &Maps::of(ctx), headers, stop, ingress_ifindex)))
+    code(icmp::client(&SomeMaps::without_context(), headers, quoted, back))
 }

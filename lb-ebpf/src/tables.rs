@@ -5,15 +5,20 @@ use core::ffi::c_void;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr::NonNull;
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_fib_lookup, xdp_md};
+use aya_ebpf::bindings::tcx_action_base::TCX_NEXT;
+use aya_ebpf::bindings::{
+    __sk_buff, BPF_ANY, BPF_F_INGRESS, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_fib_lookup, xdp_md,
+};
+use aya_ebpf::helpers::generated::{
+    bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_change_type, bpf_skb_vlan_pop, bpf_xdp_adjust_meta,
+};
 use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_redirect};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
-use aya_ebpf::programs::TcContext;
 use lb_common::abi::{
-    Backend, BucketCell, Datagram, Delivery, Device, DeviceFlags, Endpoint, Flow, FlowCount, FlowGroup, FlowKey,
-    FragmentKey, Fragments, Limit, LimitCount, Meta, Order, OrderKey, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service,
-    Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps, Table, Tags, Traffic, VipKey,
+    Backend, BucketCell, Datagram, Delivery, Device, DeviceFlags, Endpoint, Flow, FlowGroup, FlowKey, FragmentKey,
+    Fragments, Limit, LimitCount, Meta, Note, Order, OrderKey, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service,
+    Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps, Table, Tags, Tally, Traffic, VipKey,
 };
 use lb_common::flow_table::{self, FlowHash, Group as _, Spot};
 use lb_common::tables::{Direction, FlowUse, Route, RouteQuery, WayOut};
@@ -23,7 +28,7 @@ use crate::cells::{
     KernelBackend, KernelBits, KernelBucket, KernelFragments, KernelSnat, KernelSnatReply, barrier, fetch_add,
 };
 use crate::flows::{KernelGroup, KernelLine};
-use crate::frame::{clear, opaque};
+use crate::frame::{clear, copy_from, copy_to, opaque};
 use crate::steps;
 
 // The sizes are the loader's to set, by what the configuration needs; those of the per-CPU maps follow.
@@ -56,7 +61,7 @@ static STAMPS: Array<Stamps> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static FLOWS: Array<FlowGroup> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-static FLOW_COUNTS: PerCpuArray<FlowCount> = PerCpuArray::with_max_entries(1, 0);
+static TALLY: PerCpuArray<Tally> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static CENSUS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1, 0);
 #[map]
@@ -142,6 +147,18 @@ static FLOW_HASH: [u64; 4] = [1; 4];
 /// `BPF_FIB_LKUP_RET_NO_NEIGH` of include/uapi/linux/bpf.h: there is a route, but no neighbour for its next hop.
 const NO_NEIGHBOUR: i64 = 7;
 
+/// `BPF_FIB_LKUP_RET_NOT_FWDED`: it goes no further than this host.
+const NOT_FORWARDED: i64 = 4;
+
+/// `PACKET_HOST` (include/uapi/linux/if_packet.h).
+const PACKET_HOST: u32 = 0;
+
+/// The loopback device's index, in every network namespace (net/core/dev.c, `dev_index_reserve` of the first device).
+const LOOPBACK: u32 = 1;
+
+/// What a tc program says to another one of a frame that it has rewritten.
+const REWRITTEN: u32 = 0x7769;
+
 /// `BPF_FIB_LKUP_RET_FRAG_NEEDED`: the packet is larger than the way takes.
 const TOO_BIG: i64 = 8;
 
@@ -152,12 +169,17 @@ const ROW_TRIES: u32 = 3;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// The maps, seen from one run of a program.
-pub struct Maps {
+/// The maps, seen from one run of a program: of XDP, or (`SKB`) of tc.
+pub struct Maps<const SKB: bool> {
     ctx: *mut c_void,
 }
 
-impl Maps {
+/// The maps for an XDP program.
+pub type XdpMaps = Maps<false>;
+/// The maps for a tc program.
+pub type SkbMaps = Maps<true>;
+
+impl<const SKB: bool> Maps<SKB> {
     /// The maps for a program run with this context.
     #[inline(always)]
     pub fn of<T>(ctx: *mut T) -> Self {
@@ -207,12 +229,142 @@ pub fn redirect(ifindex: u32) -> u32 {
     unsafe { bpf_redirect(ifindex, 0) as u32 }
 }
 
+/// Leaves a frame to the tc program, with what that has to do.
+#[inline(always)]
+pub fn hand(ctx: *mut xdp_md, ifindex: u32, delivery: u16) {
+    // SAFETY: a helper that makes room in front of the frame, or fails.
+    if unsafe { bpf_xdp_adjust_meta(ctx, -(Note::LEN as i32)) } == 0 {
+        // SAFETY: the kernel gave this context to the running program.
+        let (meta, data) = unsafe { ((*ctx).data_meta as usize, (*ctx).data as usize) };
+        if meta + Note::LEN <= data {
+            // SAFETY: just compared with its end.
+            unsafe { copy_to::<0, { Note::LEN }>(meta as *mut u8, Note { delivery, ifindex }.to_bytes()) };
+        }
+        return;
+    }
+    // The driver knows no metadata: the stack has to take it, which looks whether it is meant.
+    let mac = device_of(ingress(ctx)).mac;
+    if delivery == Delivery::STACK || mac == [0; 6] {
+        return;
+    }
+    // SAFETY: as above.
+    let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    if data + mac.len() <= end {
+        // SAFETY: just compared with its end.
+        unsafe { copy_to::<0, 6>(data as *mut u8, mac) };
+    }
+}
+
+/// What XDP has left to do with a frame, if anything.
+#[inline(always)]
+pub fn handed(ctx: *mut __sk_buff) -> Option<Note> {
+    // SAFETY: the kernel gave this context to the running program.
+    let (meta, data) = unsafe { ((*ctx).data_meta as usize, (*ctx).data as usize) };
+    if meta + Note::LEN > data {
+        return None;
+    }
+    // SAFETY: just compared with its end.
+    Note::from_bytes(unsafe { copy_from::<0, { Note::LEN }>(meta as *const u8) })
+}
+
+/// Puts a frame where it goes. (`at_ingress`: it came in by a device; else it is about to leave by one.)
+#[inline(always)]
+pub fn deliver(ctx: *mut __sk_buff, delivery: u16, ifindex: u32, at_ingress: bool) -> i32 {
+    // SAFETY: the kernel gave this context to the running program; helpers without pointers.
+    let action = unsafe {
+        match delivery {
+            Delivery::PEER if at_ingress => {
+                // The tag that the NIC took out is of the network outside.
+                if (*ctx).vlan_present != 0 {
+                    bpf_skb_vlan_pop(ctx);
+                }
+                // Its Ethernet address is not the device's by which it came.
+                bpf_skb_change_type(ctx, PACKET_HOST);
+                bpf_redirect_peer(ifindex, 0)
+            }
+            Delivery::STACK => i64::from(TCX_NEXT),
+            Delivery::UP => bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)),
+            Delivery::NEIGHBOUR => bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0),
+            _ if !at_ingress && ifindex == (*ctx).ifindex => i64::from(TCX_NEXT),
+            _ => bpf_redirect(ifindex, 0),
+        }
+    };
+    // SAFETY: as above.
+    unsafe { (*ctx).tc_index = REWRITTEN };
+    action as i32
+}
+
+/// Whether a tc program of Weir's has rewritten the frame.
+#[inline(always)]
+pub fn is_rewritten(ctx: *mut __sk_buff) -> bool {
+    // SAFETY: the kernel gave this context to the running program.
+    unsafe { (*ctx).tc_index == REWRITTEN }
+}
+
+/// Takes the mark of one that was rewritten from a frame that a container sends on.
+#[inline(always)]
+pub fn unmark(ctx: *mut __sk_buff) {
+    // SAFETY: the kernel gave this context to the running program.
+    unsafe { (*ctx).tc_index = 0 };
+}
+
+/// The device that a frame came in by, at which a tc program runs.
+#[inline(always)]
+pub fn device_at(ctx: *mut __sk_buff) -> (u32, u32) {
+    // SAFETY: the kernel gave this context to the running program.
+    let ifindex = unsafe { (*ctx).ifindex };
+    (ifindex, device_flags(ifindex))
+}
+
+/// Whether this host itself sends the frame.
+#[inline(always)]
+pub fn is_from_host(ctx: *mut __sk_buff) -> bool {
+    // SAFETY: the kernel gave this context to the running program.
+    unsafe { (*ctx).ingress_ifindex == 0 }
+}
+
+/// Whether the frame has a VLAN tag, which lies beside it.
+#[inline(always)]
+pub fn is_tagged(ctx: *mut __sk_buff) -> bool {
+    // SAFETY: the kernel gave this context to the running program.
+    unsafe { (*ctx).vlan_present != 0 }
+}
+
 /// Whether the frame came in by a device where the packet path has seen it.
 #[inline(always)]
-pub fn was_seen(ctx: &TcContext) -> bool {
+pub fn was_seen(ctx: *mut __sk_buff) -> bool {
     // SAFETY: the kernel gave this context to the running program.
-    let ingress = unsafe { (*ctx.skb.skb).ingress_ifindex };
+    let ingress = unsafe { (*ctx).ingress_ifindex };
     ingress != 0 && device_flags(ingress) & DeviceFlags::ATTACHED != 0
+}
+
+/// The ends of a question about routes.
+#[inline(always)]
+fn set_ends(params: &mut bpf_fib_lookup, source: &Address, destination: &Address) {
+    if destination.is_v4() {
+        params.family = AF_INET;
+        params.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(source.v4());
+        params.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(destination.v4());
+    } else {
+        params.family = AF_INET6;
+        params.__bindgen_anon_3.ipv6_src = source.words();
+        params.__bindgen_anon_4.ipv6_dst = destination.words();
+    }
+}
+
+/// The device by which the stack sees what comes in by this one.
+#[inline(always)]
+fn upper(ifindex: u32) -> u32 {
+    match device_of(ifindex).upper {
+        0 => ifindex,
+        upper => upper,
+    }
+}
+
+#[inline(always)]
+fn device_of(ifindex: u32) -> Device {
+    // SAFETY: not preallocated (see above): an element is not used again while a program has it.
+    unsafe { DEVICES.get(ifindex) }.copied().unwrap_or_default()
 }
 
 #[inline(always)]
@@ -248,7 +400,7 @@ fn flow_group(key: &[u64; 3]) -> Option<(KernelGroup, Spot)> {
     Some((KernelGroup(NonNull::new(FLOWS.get_ptr_mut(spot.group)?)?), spot))
 }
 
-impl Tables for Maps {
+impl<const SKB: bool> Tables for Maps<SKB> {
     type Bucket<'a> = KernelBucket;
     type Backend<'a> = KernelBackend;
     type Flow<'a> = KernelLine;
@@ -412,51 +564,68 @@ impl Tables for Maps {
             params.assume_init_mut()
         };
         params.l4_protocol = query.protocol;
-        params.ifindex = query.ingress_ifindex;
+        params.ifindex = if SKB { upper(query.ingress_ifindex) } else { query.ingress_ifindex };
         params.__bindgen_anon_1.tot_len = query.length;
-        if query.destination.is_v4() {
-            params.family = AF_INET;
-            params.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(query.source.v4());
-            params.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(query.destination.v4());
-        } else {
-            params.family = AF_INET6;
-            params.__bindgen_anon_3.ipv6_src = query.source.words();
-            params.__bindgen_anon_4.ipv6_dst = query.destination.words();
-        }
+        set_ends(params, &query.source, &query.destination);
         // SAFETY: the helper reads and writes `params`, which is its size, and the running program's context.
-        let found = unsafe { fib_lookup(self.ctx, params, size_of::<bpf_fib_lookup>() as i32, 0) };
-        if found == NO_NEIGHBOUR {
-            // The stack gets the packet, and would ask for the neighbour if it forwarded it; but it may drop it, as it
-            // does when the VIP is an address of this host and so a martian source. The controller sees to it. An
-            // error means that the ring is full of such already.
-            let _: Result<(), i32> = UNRESOLVED.output(query.destination, 0);
-        }
+        let mut found = unsafe { fib_lookup(self.ctx, params, size_of::<bpf_fib_lookup>() as i32, 0) };
         if found == TOO_BIG {
             // SAFETY: the helper has just written it there.
             return WayOut::TooBig(u32::from(unsafe { params.__bindgen_anon_1.mtu_result }));
         }
+        let mut delivery = Delivery::NONE;
+        if SKB && found == NOT_FORWARDED {
+            // It is for this host itself: as if it came from where the host's own packets to the VIP go.
+            params.ifindex = upper(query.ingress_ifindex);
+            params.__bindgen_anon_1.tot_len = 0;
+            set_ends(params, &query.destination, &query.source);
+            // SAFETY: as above.
+            found = unsafe { fib_lookup(self.ctx, params, size_of::<bpf_fib_lookup>() as i32, 0) };
+            delivery = Delivery::UP;
+            if found == NOT_FORWARDED {
+                params.ifindex = LOOPBACK;
+            }
+        } else if found == NO_NEIGHBOUR {
+            if SKB {
+                // Whoever redirects has it found, and keeps the packet until then.
+                delivery = Delivery::NEIGHBOUR;
+            } else {
+                // The stack gets the packet, and would ask for the neighbour if it forwarded it; but it may drop it, as it
+                // does when the VIP is an address of this host and so a martian source. The controller sees to it. An
+                // error means that the ring is full of such already.
+                let _: Result<(), i32> = UNRESOLVED.output(query.destination, 0);
+            }
+        }
         // Anything but 0 (BPF_FIB_LKUP_RET_SUCCESS) is for the stack: no route, no neighbour yet, forwarding off.
-        if found != 0 {
+        if found != 0 && delivery == Delivery::NONE {
             return WayOut::Stack;
         }
         let device = self.device(params.ifindex);
-        if device.flags & DeviceFlags::TRANSMIT == 0 {
-            return WayOut::Stack;
+        if delivery == Delivery::NONE {
+            delivery = match device.flags {
+                _ if SKB => Delivery::PORT,
+                flags if flags & DeviceFlags::BRIDGE != 0 => Delivery::PORT,
+                flags if flags & DeviceFlags::TRANSMIT == 0 => return WayOut::Stack,
+                flags if flags & DeviceFlags::REDIRECT != 0 => Delivery::REDIRECT,
+                _ => Delivery::DEVICE,
+            };
         }
+        let up = delivery == Delivery::UP;
+        // Out of a device that tc puts frames into they get its tags from itself.
+        let whole = SKB || delivery == Delivery::PORT;
         WayOut::Device(Route {
-            ifindex: device.link,
-            mac_destination: params.dmac,
+            ifindex: if whole { params.ifindex } else { device.link },
+            mac_destination: if up { device.mac } else { params.dmac },
             mac_source: params.smac,
-            tags: device.tags,
-            redirect: device.flags & DeviceFlags::REDIRECT != 0,
-            scatter: device.flags & DeviceFlags::SCATTER != 0,
+            tags: if whole { Tags::NONE } else { device.tags },
+            delivery,
+            scatter: whole || device.flags & DeviceFlags::SCATTER != 0,
         })
     }
 
     #[inline(always)]
     fn device(&self, ifindex: u32) -> Device {
-        // SAFETY: not preallocated: an element is not used again while a program has it.
-        unsafe { DEVICES.get(ifindex) }.copied().unwrap_or(Device { flags: 0, link: 0, tags: Tags::NONE })
+        device_of(ifindex)
     }
 
     #[inline(always)]
@@ -613,8 +782,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn count_inside(&self) {
+        bump(&TALLY, 0, |tally| tally.inside += 1);
+    }
+
+    #[inline(always)]
     fn count_flows(&self, used: FlowUse) {
-        bump(&FLOW_COUNTS, 0, |count| match used {
+        bump(&TALLY, 0, |count| match used {
             FlowUse::Lookup => count.lookups += 1,
             FlowUse::Remembered => count.remembered += 1,
             FlowUse::Refused => count.refused += 1,

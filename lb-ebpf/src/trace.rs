@@ -19,6 +19,7 @@ pub fn verdict(ctx: *mut xdp_md, verdict: Verdict) {
     let ctx = &XdpContext::new(ctx);
     match verdict {
         Verdict::Transmit { ifindex, redirect: _ } => info!(ctx, "transmit {}", ifindex),
+        Verdict::Hand { ifindex, delivery: _ } => info!(ctx, "hand to {}", ifindex),
         Verdict::Stack => info!(ctx, "stack"),
         Verdict::Refused(refusal) => info!(ctx, "refused {}", refusal as u32),
     }

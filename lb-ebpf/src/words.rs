@@ -103,7 +103,7 @@ macro_rules! rest {
 
 /// Reads the `N` bytes that begin `AT` bytes behind an address.
 #[inline(always)]
-pub(super) unsafe fn copy_from<const AT: usize, const N: usize>(start: *const u8) -> [u8; N] {
+pub unsafe fn copy_from<const AT: usize, const N: usize>(start: *const u8) -> [u8; N] {
     let mut bytes = [0; N];
     // SAFETY: the caller has compared them with the frame's end.
     unsafe { words!(AT, N, load64, load32, load16, load8, start, &mut bytes) };

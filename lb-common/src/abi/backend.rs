@@ -143,6 +143,15 @@ impl Delivery {
     pub const DEVICE: u16 = 2;
     /// As [`Self::DEVICE`], by redirection also into the device it came in by.
     pub const REDIRECT: u16 = 3;
+    /// The packet is handed to the tc program, which puts it before the peer of a port (a veth device whose peer is in another
+    /// network namespace) as if it had come in there: `bpf_redirect_peer`, Linux 5.10.
+    pub const PEER: u16 = 4;
+    /// The packet is handed to the tc program, which sends it out of a port of a bridge, or of the bridge.
+    pub const PORT: u16 = 5;
+    /// The packet is for this host itself, and goes to its stack as if it had come in by the device. No row's.
+    pub const UP: u16 = 6;
+    /// The packet goes out of the device once the kernel has found the neighbour (`bpf_redirect_neigh`, Linux 5.10). No row's.
+    pub const NEIGHBOUR: u16 = 7;
 }
 
 const _: () = assert!(cfg!(target_endian = "little"), "`Backend::from_words` reads words of little-endian machines");

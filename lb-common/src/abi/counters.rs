@@ -24,16 +24,19 @@ pub struct LimitCount {
     pub over: u64,
 }
 
-/// How the flow table was used.
+/// What is counted of all services together: how the flow table was used, and how many packets came otherwise than by XDP.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FlowCount {
+pub struct Tally {
     /// Lookups: packets of slots that hand over.
     pub lookups: u64,
     /// Flows that were remembered.
     pub remembered: u64,
     /// Flows that were not, because the table was full, or they came faster than it takes them.
     pub refused: u64,
+    /// Packets that came from ports of bridges, or from this host itself to VIPs: counted like the others, and received by no
+    /// device that XDP is attached to.
+    pub inside: u64,
 }
 
 impl core::ops::AddAssign for Traffic {
@@ -52,14 +55,15 @@ impl core::ops::AddAssign for LimitCount {
     }
 }
 
-impl core::ops::AddAssign for FlowCount {
+impl core::ops::AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.lookups = self.lookups.wrapping_add(other.lookups);
         self.remembered = self.remembered.wrapping_add(other.remembered);
         self.refused = self.refused.wrapping_add(other.refused);
+        self.inside = self.inside.wrapping_add(other.inside);
     }
 }
 
-const _: () = assert!(size_of::<FlowCount>() == 24);
+const _: () = assert!(size_of::<Tally>() == 32);
 const _: () = assert!(size_of::<Traffic>() == 32);
 const _: () = assert!(size_of::<LimitCount>() == 16);

@@ -12,6 +12,7 @@ mod fragment;
 mod known;
 mod limit;
 mod meta;
+mod note;
 mod order;
 mod path;
 mod quic;
@@ -23,8 +24,8 @@ mod snat;
 mod tags;
 
 pub use backend::{Backend, Delivery, Forward, Lane};
-pub use counters::{FlowCount, LimitCount, Traffic};
-pub use device::{Device, DeviceFlags};
+pub use counters::{LimitCount, Tally, Traffic};
+pub use device::{Device, DeviceFlags, Networks};
 pub use endpoint::{Endpoint, EndpointFlags};
 pub use flow::{Flow, FlowFlags, FlowKey};
 pub use flow_line::{FlowGroup, FlowLine};
@@ -32,6 +33,7 @@ pub use fragment::{Datagram, FRAGMENT_WORDS, FragmentFate, FragmentKey, Fragment
 pub use known::AddressFlags;
 pub use limit::{BucketCell, ERROR_LIMIT, FLOW_LIMIT, Limit, LimitScope, LimitUnit, SourceKey};
 pub use meta::{Meta, VERSION};
+pub use note::Note;
 pub use order::{Order, OrderFlags, OrderKey};
 pub use path::PathMtu;
 pub use quic::{MAX_SERVER_ID, QuicIds, QuicKey};
@@ -65,8 +67,8 @@ pub mod map {
     /// [`FlowKey`](super::FlowKey) → [`Flow`](super::Flow), for slots that hand over: a [table](crate::flow_table) of
     /// [`FlowGroup`](super::FlowGroup)s.
     pub const FLOWS: &str = "FLOWS";
-    /// 0 → [`FlowCount`](super::FlowCount), per CPU.
-    pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
+    /// 0 → [`Tally`](super::Tally), per CPU.
+    pub const TALLY: &str = "TALLY";
     /// [`FlowKey`](super::FlowKey) → 0: flows that were seen while a census was taken.
     pub const CENSUS: &str = "CENSUS";
     /// [`OrderKey`](super::OrderKey) → [`Order`](super::Order).
@@ -120,8 +122,11 @@ pub mod map {
 pub mod program {
     /// The packet path, on every attached device's ingress.
     pub const XDP: &str = "weir_xdp";
-    /// Notes flows that start on this host, on every attached device's egress.
+    /// What this host itself sends to VIPs, and notes of flows that start on it: on every attached device's egress.
     pub const EGRESS: &str = "weir_egress";
+    /// On every attached device's ingress behind XDP, for what that hands over; and on the ports of bridges, the packet path for
+    /// what containers send.
+    pub const INGRESS: &str = "weir_ingress";
 }
 
 #[cfg(feature = "user")]
@@ -139,7 +144,7 @@ mod pod {
         super::Device,
         super::Endpoint,
         super::Flow,
-        super::FlowCount,
+        super::Tally,
         super::FlowGroup,
         super::FlowKey,
         super::FragmentKey,

@@ -70,8 +70,8 @@ pub struct Service {
     pub limits: [u32; MAX_LIMITS],
     /// Which QUIC connection ids it routes.
     pub quic: QuicIds,
-    /// Always zero.
-    pub pad: u32,
+    /// From where it may be used, as bits: see [`Networks`](super::Networks). 0 is from everywhere. This host itself always may.
+    pub networks: u32,
 }
 
 /// Bits of [`Service::flags`].
@@ -86,6 +86,8 @@ impl ServiceFlags {
     /// A backend of this service is reached by [`Forward::SNAT`](super::Forward::SNAT): its flows are looked for in `SNATS`
     /// before they are given a backend.
     pub const SNAT: u32 = 4;
+    /// Not everybody who comes by an attached device may use it: [`Service::networks`] is to be asked.
+    pub const INSIDE: u32 = 8;
 }
 
 /// Where a Maglev table lies in `SLOTS`.

@@ -1,10 +1,11 @@
 //! What the straight way leaves to others: who is remembered while a slot hands over, and from the backend on, whatever that is.
 
 use crate::abi::{Backend, Delivery, Forward, Tags, VipKey};
-use crate::forward::{Course, End, readdressed, translated, tunnel};
+use crate::forward::{Course, End, exit, readdressed, translated, tunnel};
 use crate::headers::{Headers, Part};
 use crate::packet::{Fronted, Packet};
 use crate::parse::{self, L3, TCP};
+use crate::request::{ITSELF_V4, ITSELF_V6};
 use crate::tables::{Direction, Tables};
 use crate::{Verdict, handover};
 
@@ -100,6 +101,13 @@ fn headers<F: Family, P: Fronted + ?Sized>(packet: &P) -> Option<Headers> {
     })
 }
 
+/// Whether a backend is its own client, or somebody claims to be one that is.
+#[inline(always)]
+fn is_itself(backend: &Backend, headers: &Headers) -> bool {
+    let source = headers.source.address;
+    source == backend.address || source == ITSELF_V4 || source == ITSELF_V6
+}
+
 #[inline(always)]
 fn send<P: Packet + ?Sized, T: Tables>(
     packet: &mut P,
@@ -109,11 +117,9 @@ fn send<P: Packet + ?Sized, T: Tables>(
     chosen: u32,
 ) -> Option<Verdict> {
     let backend = tables.backend_now(chosen)?;
-    let redirect = match backend.delivery {
-        Delivery::DEVICE => false,
-        Delivery::REDIRECT => true,
-        _ => return None,
-    };
+    if matches!(backend.delivery, Delivery::NONE | Delivery::STACK) {
+        return None;
+    }
     // What is too large for its way may be the stack's.
     if !backend.tags.is_empty() || headers.length > backend.mtu {
         return None;
@@ -130,8 +136,11 @@ fn send<P: Packet + ?Sized, T: Tables>(
     let packet = &mut InOne(packet);
     let outcome = match backend.forward {
         Forward::IPIP | Forward::GUE => tunnel::wrap(packet, tables, headers, &backend),
-        // The first packet of a connection ends what was remembered of an earlier one.
-        Forward::NAT if !headers.opens => translated(packet, tables, headers, &course, &backend),
+        // The first packet of a connection ends what was remembered of an earlier one; who leads back to himself is not
+        // known by his address.
+        Forward::NAT if !headers.opens && !is_itself(&backend, headers) => {
+            translated(packet, tables, headers, &course, &backend)
+        }
         Forward::L2 => readdressed(packet, tables, headers, &course, &backend),
         _ => return None,
     };
@@ -140,5 +149,6 @@ fn send<P: Packet + ?Sized, T: Tables>(
         return None;
     }
     tables.count_traffic(id, course.backend, Direction::Request, headers.length);
-    Some(Verdict::Transmit { ifindex: backend.ifindex, redirect })
+    // As its row says, which is what it came to: what would have to be kept is one word, and not a verdict.
+    Some(exit::verdict(u32::from(backend.delivery), backend.ifindex))
 }

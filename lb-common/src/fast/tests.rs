@@ -92,7 +92,7 @@ fn tables(case: &Case) -> HostTables {
         service_buckets: buckets,
         flows: HostFlows::with_room(4),
         addresses: [(address(case.v4, OTHER_VIP), AddressFlags::VIP), (vip.address, AddressFlags::VIP)].into(),
-        devices: [(DEVICE, Device { flags: 0, link: DEVICE, tags: Tags::NONE })].into(),
+        devices: [(DEVICE, Device { link: DEVICE, ..Device::default() })].into(),
         settings: Settings {
             tunnel_v4: if case.tunnels { v4(99) } else { Address::default() },
             tunnel_v6: if case.tunnels { v6(99) } else { Address::default() },
@@ -180,10 +180,10 @@ impl Pair {
         if fast.bytes() != slow.bytes() {
             self.note("bytes", format!("{what}\n{:02x?}\n{:02x?}", fast.bytes(), slow.bytes()));
         }
-        if self.fast.flow_counts.get() != self.slow.flow_counts.get() {
-            let said = format!("{what}\n{:?}\n{:?}", self.fast.flow_counts.get(), self.slow.flow_counts.get());
+        if self.fast.tally.get() != self.slow.tally.get() {
+            let said = format!("{what}\n{:?}\n{:?}", self.fast.tally.get(), self.slow.tally.get());
             self.note("flow counts", said);
-            self.fast.flow_counts.set(self.slow.flow_counts.get());
+            self.fast.tally.set(self.slow.tally.get());
         }
         let flows = |tables: &HostTables| tables.flows.iter().collect::<BTreeMap<_, _>>();
         let (fast, slow) = (flows(&self.fast), flows(&self.slow));
@@ -303,7 +303,8 @@ fn cases() -> Vec<Case> {
                 (Forward::GUE, true),
                 (Forward::GUE, false),
             ] {
-                for delivery in [Delivery::NONE, Delivery::STACK, Delivery::DEVICE, Delivery::REDIRECT] {
+                for delivery in [Delivery::NONE, Delivery::STACK, Delivery::DEVICE, Delivery::REDIRECT, Delivery::PEER]
+                {
                     for (mtu, tagged, told, tunnels, any_port) in [
                         (1500, false, false, true, false),
                         (1500, false, true, true, false),

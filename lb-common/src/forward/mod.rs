@@ -5,11 +5,14 @@ mod leave;
 mod rewrite;
 pub mod tunnel;
 
+use network_types::udp::UdpHdr;
+
 use crate::abi::{Backend, Delivery, DeviceFlags, Forward, VipKey};
 use crate::headers::Headers;
 use crate::packet::Packet;
 use crate::path::Path;
 use crate::refusal::Stop;
+use crate::request::HOST;
 use crate::tables::{Direction, Tables};
 use crate::verdict::Outcome;
 use crate::{Address, Refusal, Verdict};
@@ -88,7 +91,9 @@ pub(crate) fn translated<P: Packet + ?Sized, T: Tables>(
     if backend.address.is_v4() != headers.v4 || headers.sctp() {
         return Err(Refusal::NoBackend.into());
     }
-    let verdict = way(packet, tables, headers, backend, course.ingress_ifindex, true)?;
+    // What this host sends has been routed already, to where the VIP is.
+    let may_stack = course.ingress_ifindex != HOST;
+    let verdict = way(packet, tables, headers, backend, course.ingress_ifindex, may_stack)?;
     // A backend of a service of every port listens at all of them.
     let port = if backend.port == 0 { headers.destination.port } else { backend.port };
     let change = Change {
@@ -148,14 +153,39 @@ pub(crate) fn way<P: Packet + ?Sized, T: Tables>(
         Delivery::STACK => return Err(Refusal::NoWay.into()),
         _ => {}
     }
-    if headers.length > backend.mtu {
+    if wire_length(packet, headers) > backend.mtu {
         return oversized(tables, headers, backend.mtu, ingress_ifindex, may_stack);
     }
-    if packet.is_scattered() && tables.device(backend.ifindex).flags & DeviceFlags::SCATTER == 0 {
+    let verdict = exit::verdict(u32::from(backend.delivery), backend.ifindex);
+    // The stack takes frames of several buffers, also where it hands them over.
+    if matches!(verdict, Verdict::Transmit { .. })
+        && packet.is_scattered()
+        && tables.device(backend.ifindex).flags & DeviceFlags::SCATTER == 0
+    {
         return if may_stack { Ok(Verdict::Stack) } else { Err(Refusal::Scattered.into()) };
     }
-    Ok(Verdict::Transmit { ifindex: backend.ifindex, redirect: backend.delivery == Delivery::REDIRECT })
+    Ok(verdict)
 }
+
+/// How long a packet is on the wire: of several that were merged into one, the longest.
+#[inline(always)]
+pub(crate) fn wire_length<P: Packet + ?Sized>(packet: &P, headers: &Headers) -> u32 {
+    match packet.merged() {
+        0 => headers.length,
+        payload => {
+            let transport = if headers.tcp() {
+                let [offset] = packet.read(usize::from(headers.l4) + TCP_OFFSET_AT).unwrap_or_default();
+                u32::from(offset >> 4) * 4
+            } else {
+                UdpHdr::LEN as u32
+            };
+            u32::from(headers.l4 - headers.l3) + transport + payload
+        }
+    }
+}
+
+/// Where a TCP header says how long it is (RFC 9293 §3.1).
+const TCP_OFFSET_AT: usize = 12;
 
 /// What becomes of a packet larger than its way takes: the stack can fragment what its sender lets it, and part what was
 /// merged before the program saw it.
@@ -236,7 +266,7 @@ pub fn send_back<P: Packet + ?Sized, T: Tables>(
         source: Some(back.vip),
         destination: changed(back.client, &headers.destination),
         fragment_id: changed_id(back.fragment_id, headers),
-        lower_ttl: !exit.stack,
+        lower_ttl: !exit.is_stack(),
     };
     rewrite(packet, headers, &change).ok_or(Refusal::Malformed)?;
     let verdict = exit::depart(packet, headers, exit)?;

@@ -103,20 +103,21 @@ pub(crate) fn replace(delta: Delta, v4: bool, old: Address, new: Address) -> Del
 
 /// The ports, and the checksum: the pseudo-header holds the addresses, so it changes with them (RFC 9293 §3.1, RFC 768).
 #[inline(always)]
-fn transport<P: Packet + ?Sized>(packet: &mut P, headers: &Headers, change: &Change, mut delta: Delta) -> Option<()> {
+fn transport<P: Packet + ?Sized>(packet: &mut P, headers: &Headers, change: &Change, addresses: Delta) -> Option<()> {
     let l4 = usize::from(headers.l4);
     let checksum_at = l4 + checksum_offset(headers.tcp());
-    let checksum = u16::from_ne_bytes(packet.read(checksum_at)?);
+    // Nothing is written of a packet that ends before it.
+    let _: [u8; 2] = packet.read(checksum_at)?;
+    let mut ports = Delta::none();
     if let Some(End { port, .. }) = change.source {
-        delta = delta.replace16(headers.source.port, port);
+        ports = ports.replace16(headers.source.port, port);
         packet.write(l4, port.to_ne_bytes())?;
     }
     if let Some(End { port, .. }) = change.destination {
-        delta = delta.replace16(headers.destination.port, port);
+        ports = ports.replace16(headers.destination.port, port);
         packet.write(l4 + 2, port.to_ne_bytes())?;
     }
-    let checksum = if headers.tcp() { delta.apply(checksum) } else { delta.apply_udp(checksum) };
-    packet.write(checksum_at, checksum.to_ne_bytes())
+    packet.correct(checksum_at, addresses, ports, headers.tcp())
 }
 
 #[inline(always)]

@@ -15,7 +15,7 @@ use crate::packet::{ANY_PATH_V4, ANY_PATH_V6, Packet};
 use crate::parse::UDP;
 use crate::tables::Tables;
 use crate::verdict::Outcome;
-use crate::{Address, Refusal, Verdict};
+use crate::{Address, Refusal};
 
 /// The outer packet's time to live (RFC 1700's default).
 pub(crate) const TTL: u8 = 64;
@@ -88,7 +88,7 @@ pub fn wrap<P: Packet + ?Sized, T: Tables>(
         (false, true) => outer.wrap::<P, false, true>(packet, &link),
     }
     .ok_or(Refusal::Malformed)?;
-    Ok(Verdict::Transmit { ifindex: backend.ifindex, redirect: backend.delivery == Delivery::REDIRECT })
+    Ok(super::exit::verdict(u32::from(backend.delivery), backend.ifindex))
 }
 
 /// The largest packet that the way to the tunnel's far end takes. Packets that every path takes are not refused for what

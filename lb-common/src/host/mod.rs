@@ -12,9 +12,9 @@ pub use flows::{HostFlows, SharedFlows, SharedLine};
 pub use frame::HostFrame;
 
 use crate::abi::{
-    Backend, Datagram, Device, Endpoint, FRAGMENT_WORDS, Flow, FlowCount, FlowKey, FragmentKey, Fragments, Limit,
-    LimitCount, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey,
-    SourceKey, Table, Traffic, VipKey,
+    Backend, Datagram, Device, Endpoint, FRAGMENT_WORDS, Flow, FlowKey, FragmentKey, Fragments, Limit, LimitCount,
+    PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Table,
+    Tally, Traffic, VipKey,
 };
 use crate::packet::Packet;
 use crate::path::Path;
@@ -44,8 +44,8 @@ pub struct HostTables {
     pub flows: HostFlows,
     /// When slots sent flows that are not remembered, by service id and slot.
     pub stamps: RefCell<BTreeMap<(u32, u32), u32>>,
-    /// How the flow table was used.
-    pub flow_counts: Cell<FlowCount>,
+    /// What is counted of all services together.
+    pub tally: Cell<Tally>,
     /// Flows that were seen while a census was taken.
     pub census: RefCell<BTreeSet<FlowKey>>,
     /// Remembered replies. Not bounded here.
@@ -294,14 +294,20 @@ impl Tables for HostTables {
         (self.now_ns.get() / 1_000_000_000) as u32
     }
 
+    fn count_inside(&self) {
+        let mut tally = self.tally.get();
+        tally.inside += 1;
+        self.tally.set(tally);
+    }
+
     fn count_flows(&self, used: FlowUse) {
-        let mut counts = self.flow_counts.get();
+        let mut counts = self.tally.get();
         counts += match used {
-            FlowUse::Lookup => FlowCount { lookups: 1, ..FlowCount::default() },
-            FlowUse::Remembered => FlowCount { remembered: 1, ..FlowCount::default() },
-            FlowUse::Refused => FlowCount { refused: 1, ..FlowCount::default() },
+            FlowUse::Lookup => Tally { lookups: 1, ..Tally::default() },
+            FlowUse::Remembered => Tally { remembered: 1, ..Tally::default() },
+            FlowUse::Refused => Tally { refused: 1, ..Tally::default() },
         };
-        self.flow_counts.set(counts);
+        self.tally.set(counts);
     }
 
     fn count_traffic(&self, service: u32, backend: u32, direction: Direction, bytes: u32) {

@@ -13,6 +13,9 @@ mod frame;
 #[path = "../object.rs"]
 mod object;
 mod outgoing;
+#[path = "../skb.rs"]
+#[allow(dead_code, reason = "shared with the other object, which uses all of it")]
+mod skb;
 mod tables;
 
 use aya_ebpf::bindings::tcx_action_base::TCX_NEXT;
@@ -22,7 +25,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use lb_common::decap::{Action, clamp, unwrap};
 
 use crate::frame::XdpFrame;
-use crate::outgoing::Outgoing;
+use crate::skb::SkbFrame;
 use crate::tables::Maps;
 
 /// Takes packets out of their tunnel, on the device's ingress.
@@ -38,6 +41,6 @@ pub fn weir_decap(ctx: XdpContext) -> u32 {
 #[classifier]
 pub fn weir_clamp(ctx: TcContext) -> i32 {
     // What became of it is counted.
-    clamp(&mut Outgoing::of(&ctx), &Maps);
+    clamp(&mut SkbFrame::of(ctx.skb.skb), &Maps);
     TCX_NEXT
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use aya::Pod;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use lb_common::abi::{
-    Backend, BucketCell, Device, Endpoint, Flow, FlowCount, FlowKey, FragmentKey, Fragments, Limit, LimitCount,
+    Backend, BucketCell, Device, DeviceFlags, Endpoint, Flow, FlowKey, FragmentKey, Fragments, Limit, LimitCount,
     PORT_WORDS, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey,
-    SourceKey, Stamps, Table, Traffic, VipKey, map,
+    SourceKey, Stamps, Table, Tally, Traffic, VipKey, map,
 };
 use lb_common::host::HostFlows;
 use lb_common::{Address, Refusal};
@@ -15,7 +15,8 @@ use weir::dataplane::Capacity;
 use weir::dataplane::kernel::{Flows, Index, Object};
 
 use crate::host::{Host, Seen};
-use crate::stage::{MAX_BACKENDS, MAX_FLOWS, MAX_FRAGMENTS, MAX_POOLS, MAX_SERVICES, MAX_SNATS, SLOTS, Stage};
+use crate::noted::{is_handed, without_note};
+use crate::stage::{INGRESS, MAX_BACKENDS, MAX_FLOWS, MAX_FRAGMENTS, MAX_POOLS, MAX_SERVICES, MAX_SNATS, SLOTS, Stage};
 use crate::test_run::test_run;
 
 const CAPACITY: Capacity = Capacity {
@@ -40,6 +41,8 @@ const CAPACITY: Capacity = Capacity {
 /// The host build and the kernel.
 pub(crate) struct Both {
     pub host: Host,
+    /// Frames go through the tc program, as from a port of a bridge.
+    tc: bool,
     object: Object,
     flows: Flows,
     services: usize,
@@ -61,7 +64,14 @@ impl Both {
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
         host.now_ns.set(now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned());
         let (services, backends) = (stage.services.len(), stage.backends.len());
-        Self { host: Host::new(host), object, flows, services, backends, pools: stage.pools.into() }
+        Self { host: Host::new(host), tc: false, object, flows, services, backends, pools: stage.pools.into() }
+    }
+
+    /// The same with the program for ports of bridges.
+    pub(crate) fn with_tc(mut stage: Stage, front: u32) -> Self {
+        let device = stage.devices.get_mut(&INGRESS).expect("on the stage");
+        device.flags |= DeviceFlags::PORT;
+        Self { tc: true, ..Self::new(&stage, front) }
     }
 
     /// Sends a frame through both: what became of it and under which name it was counted, or how they differ.
@@ -76,13 +86,35 @@ impl Both {
     }
 
     fn through_kernel(&mut self, frame: &[u8]) -> Seen {
+        if self.tc {
+            return self.through_tc(frame);
+        }
         let (action, out) = test_run(self.object.xdp().expect("loaded"), frame);
         match action {
             1 => Seen::Drop,
-            2 => Seen::Pass(out),
+            2 => match without_note(out) {
+                (note, out) if is_handed(note) => Seen::Redirect(out),
+                (_, out) => Seen::Pass(out),
+            },
             3 => Seen::Transmit(out),
             4 => Seen::Redirect(out),
             other => panic!("XDP action {other}"),
+        }
+    }
+
+    fn through_tc(&mut self, frame: &[u8]) -> Seen {
+        /// `enum tcx_action_base` and `TC_ACT_REDIRECT` (linux/bpf.h, linux/pkt_cls.h).
+        const NEXT: u32 = u32::MAX;
+        const DROP: u32 = 2;
+        const REDIRECT: u32 = 7;
+        let (action, out) = test_run(self.object.ingress().unwrap_or_else(|error| panic!("{error:?}")), frame);
+        match action {
+            NEXT => Seen::Pass(out),
+            DROP => Seen::Drop,
+            // Back where it came from is a redirection, too.
+            REDIRECT if out.get(..6) == frame.get(6..12) => Seen::Transmit(out),
+            REDIRECT => Seen::Redirect(out),
+            other => panic!("tc action {other}"),
         }
     }
 
@@ -141,8 +173,8 @@ impl Both {
         same_by_id("traffic of backends", &self.host.tables.backend_traffic.borrow(), &kernel)?;
         let kernel = self.sums::<LimitCount>(map::LIMIT_COUNTS, 64);
         same_by_id("limits", &self.host.tables.limit_counts.borrow(), &kernel)?;
-        let kernel = self.sums::<FlowCount>(map::FLOW_COUNTS, 1);
-        same("uses of the flow table", &self.host.tables.flow_counts.get(), &kernel[0])
+        let kernel = self.sums::<Tally>(map::TALLY, 1);
+        same("the tally", &self.host.tables.tally.get(), &kernel[0])
     }
 
     /// How what is remembered differs, if it does; but for when things happened.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lb_common::Refusal;
-use lb_common::abi::{PORT_WORDS, PathMtu, QuicIds};
+use lb_common::abi::{Delivery, PORT_WORDS, PathMtu, QuicIds};
 use lb_common::tables::WayOut;
 use weir_tests::frame::{ACK, End, FIN, Frame, RST, SYN, at, icmp, quic_long, quic_short, tcp, udp};
 
@@ -279,4 +279,21 @@ fn what_was_told_of_a_path_while_programs_were_replaced_is_heard_when_it_is_said
     assert_eq!(refused(&mut both, &said), Refusal::PathMtuLearnt);
     assert_eq!(refused(&mut both, &large), Refusal::TooBig);
     both.compare_state().unwrap();
+}
+
+#[test]
+fn what_goes_to_a_container_is_handed_over_with_its_addresses() {
+    let front = namespace();
+    for (delivery, service) in [(Delivery::PEER, named("nat")), (Delivery::PORT, named("nat, IPv6"))] {
+        let mut stage = Stage::of_tables(front);
+        for row in &mut stage.backends {
+            row.delivery = if row.delivery == Delivery::DEVICE { delivery } else { row.delivery };
+        }
+        let mut both = Both::new(&stage, front);
+        let asked = tcp(service.client(), service.at(WEB), ACK);
+        let (seen, refusal) = both.send(&asked.bytes()).unwrap_or_else(|said| panic!("{said}"));
+        let expected = Frame { destination: service.listens(WEB), ..asked }.sent(BACKEND_MAC, BACK_MAC);
+        assert_eq!((seen, refusal), (Seen::Redirect(expected.bytes()), None));
+        both.compare_counters().unwrap_or_else(|said| panic!("{said}"));
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::abi::Traffic;
-use lb_common::decide::closely;
+use lb_common::abi::{DeviceFlags, Traffic};
+use lb_common::decide::{closely, from_port};
 use lb_common::host::{HostFrame, HostTables};
 use lb_common::refusal::Action;
 use lb_common::{Refusal, Scratch, Verdict};
@@ -46,12 +46,14 @@ impl Host {
     pub(crate) fn send(&mut self, frame: &[u8]) -> Result<(Seen, Option<Refusal>), String> {
         let mut packet = HostFrame::new(frame);
         // The kernel tries the fast way first: whatever it says there is held to what a close look says.
-        let verdict = closely(&mut packet, &self.tables, &mut Scratch::default(), INGRESS);
+        let is_port = self.tables.devices.get(&INGRESS).is_some_and(|device| device.flags & DeviceFlags::PORT != 0);
+        let look = if is_port { from_port } else { closely };
+        let verdict = look(&mut packet, &self.tables, &mut Scratch::default(), INGRESS);
         let bytes = packet.bytes().to_vec();
         let refusal = self.counted()?;
         let seen = match verdict {
             Verdict::Transmit { ifindex: INGRESS, redirect: false } => Seen::Transmit(bytes),
-            Verdict::Transmit { .. } => Seen::Redirect(bytes),
+            Verdict::Transmit { .. } | Verdict::Hand { .. } => Seen::Redirect(bytes),
             Verdict::Stack => Seen::Pass(bytes),
             Verdict::Refused(said) => {
                 if bytes != frame || refusal != Some(said) {

@@ -12,6 +12,7 @@ mod found;
 mod fuzzed;
 mod host;
 mod limits;
+mod noted;
 mod refused;
 mod replies;
 mod requests;

@@ -10,6 +10,7 @@ use weir::dataplane::{Capacity, DataPlane, Fake};
 use weir::desired::Desired;
 use weir::plan::{State, plan};
 
+use crate::noted::{is_handed, without_note};
 use crate::test_run::test_run;
 use crate::world::{INGRESS, desired, namespace, routes};
 
@@ -106,7 +107,7 @@ impl Rig {
         let bytes = packet.bytes().to_vec();
         match verdict {
             Verdict::Transmit { ifindex: INGRESS, redirect: false } => (Fate::Transmit(bytes), None),
-            Verdict::Transmit { .. } => (Fate::Redirect(bytes), None),
+            Verdict::Transmit { .. } | Verdict::Hand { .. } => (Fate::Redirect(bytes), None),
             Verdict::Stack => (Fate::Pass(bytes), None),
             Verdict::Refused(refusal) => {
                 assert_eq!(bytes, frame, "a refused frame is as it came");
@@ -122,7 +123,10 @@ impl Rig {
         let (action, out) = test_run(self.object.xdp().expect("loaded"), frame);
         match action {
             1 => Fate::Drop,
-            2 => Fate::Pass(out),
+            2 => match without_note(out) {
+                (note, out) if is_handed(note) => Fate::Redirect(out),
+                (_, out) => Fate::Pass(out),
+            },
             3 => Fate::Transmit(out),
             4 => Fate::Redirect(out),
             other => panic!("XDP action {other}"),

@@ -79,7 +79,7 @@ impl Stage {
         };
         settings.snat_v4[0] = address(cast::SNAT);
         settings.snat_v6[0] = address(cast::SNAT6);
-        let device = |flags, link| Device { flags, link, tags: Tags::NONE };
+        let device = |flags, link| Device { flags, link, ..Device::default() };
         let mut stage = Self { settings, ..Self::default() };
         stage.devices.insert(front, device(DeviceFlags::TRANSMIT, front));
         stage.devices.insert(INGRESS, device(DeviceFlags::ATTACHED, INGRESS));
@@ -217,7 +217,7 @@ impl Stage {
             ifindex: front,
             mac_destination: CLIENT_MAC,
             mac_source: FRONT_MAC,
-            redirect: false,
+            delivery: Delivery::DEVICE,
             tags: Tags::NONE,
             scatter: false,
         };

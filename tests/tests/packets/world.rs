@@ -107,7 +107,7 @@ pub(crate) fn desired(ifindex: u32, front: u32) -> Desired {
         service.name = vip.to_string();
         (vip, service)
     });
-    let device = |ifindex, flags| (ifindex, Device { flags, link: ifindex, tags: Tags::NONE });
+    let device = |ifindex, flags| (ifindex, Device { flags, link: ifindex, ..Device::default() });
     let devices = [device(front, DeviceFlags::TRANSMIT), device(INGRESS, DeviceFlags::ATTACHED)];
     Desired { services: services.collect(), devices: BTreeMap::from(devices), ..Desired::default() }
 }
@@ -118,7 +118,7 @@ pub(crate) fn routes(front: u32) -> BTreeMap<Address, WayOut> {
         ifindex: front,
         mac_destination: CLIENT_MAC,
         mac_source: FRONT_MAC,
-        redirect: false,
+        delivery: Delivery::DEVICE,
         tags: Tags::NONE,
         scatter: false,
     });

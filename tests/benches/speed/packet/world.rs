@@ -169,7 +169,7 @@ fn flow_of(first: Address, flow: u32) -> (Address, [u8; 2]) {
 }
 
 fn desired() -> Desired {
-    let device = Device { flags: DeviceFlags::ATTACHED | DeviceFlags::TRANSMIT, link: INGRESS, tags: Tags::NONE };
+    let device = Device { flags: DeviceFlags::ATTACHED | DeviceFlags::TRANSMIT, link: INGRESS, ..Device::default() };
     let address = |text: &str| Address::from(text.parse::<IpAddr>().expect("an address"));
     let mut settings = Settings {
         tunnel_v4: address("198.18.0.1"),
