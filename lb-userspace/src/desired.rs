@@ -7,7 +7,7 @@ mod ground;
 mod roster;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use lb_common::abi;
@@ -22,7 +22,7 @@ use crate::address::vip_key;
 use crate::config::{Config, Forward, Service};
 use crate::limiter;
 use crate::orders::Orders;
-use crate::plan::{BackendState, ServiceState, State};
+use crate::plan::{BackendState, ServiceState, State, weight_of};
 use crate::ramp;
 use crate::server_id::ServerId;
 use crate::source::Endpoint;
@@ -57,6 +57,8 @@ pub struct DesiredService {
     pub seed: u64,
     /// Which QUIC connection ids it routes.
     pub quic: abi::QuicIds,
+    /// From where it may be used: `Service::networks`.
+    pub networks: u32,
     /// Its limits, in the order in which packets meet them.
     pub limits: Vec<abi::Limit>,
     /// Its backends, by where they listen: that is what their connections are with.
@@ -123,7 +125,7 @@ pub fn merge(
     }
     for vip in state.services.keys() {
         if !desired.services.contains_key(vip) {
-            desired.services.insert(*vip, merging.retired(vip));
+            desired.services.insert(*vip, merging.retired(vip, |_| false));
         }
     }
     desired.around(config, ground, state);
@@ -193,13 +195,19 @@ impl<'a> Merging<'a> {
         if let (true, Some(held)) = (roster.remembered, held) {
             stay_half_way(&mut backends, held);
         }
-        let cut = self.orders.carry_out(&service.vip, &mut backends);
+        let mut cut = self.orders.carry_out(&service.vip, &mut backends);
+        if roster.authoritative && !roster.remembered {
+            let named: BTreeSet<SocketAddr> =
+                roster.endpoints.iter().map(|one| SocketAddr::new(one.address, one.port)).collect();
+            cut.extend(held.into_iter().flat_map(|held| held.backends.keys()).filter(|at| !named.contains(at)));
+        }
         problems.extend(doubts::doubts(self.config, service, &backends, self.ground, &self.seen));
         let key = vip_key(&service.vip);
         let wanted = DesiredService {
             name: service.name.clone(),
             seed: hash::seed(self.config.weir.hash_seed, key.address, key.port_bytes(), key.protocol),
             quic: service.quic.map_or(abi::QuicIds::NONE, |quic| quic.ids()),
+            networks: 0,
             limits: limiter::in_order(&service.limits).iter().map(limiter::compile).collect(),
             backends,
             cut,
@@ -210,18 +218,51 @@ impl<'a> Merging<'a> {
         Merged { service: self.finish(&service.vip, wanted), problems, taken, short }
     }
 
-    /// A service that the data plane holds and the configuration does not have.
-    pub fn retired(&self, vip: &Vip) -> DesiredService {
+    /// A service that the data plane holds and the configuration does not have. What listened at addresses that are gone
+    /// is cut.
+    pub fn retired(&self, vip: &Vip, is_gone: impl Fn(IpAddr) -> bool) -> DesiredService {
         let Some(held) = self.state.services.get(vip) else { return DesiredService::default() };
         let retired = DesiredService {
             name: held.name.clone(),
             seed: held.head.seed,
             quic: held.head.quic,
+            networks: held.head.networks,
             limits: held.limits.iter().map(|limit| limit.limit).collect(),
+            cut: held.backends.keys().copied().filter(|listens| is_gone(listens.ip())).collect(),
             retires: true,
             ..DesiredService::default()
         };
         self.finish(vip, retired)
+    }
+
+    /// A service as the data plane holds it: one that a registry may have created that has not spoken yet.
+    pub fn as_held(&self, vip: &Vip) -> DesiredService {
+        let Some(held) = self.state.services.get(vip) else { return DesiredService::default() };
+        let servers = self.state.server_ids(held.id);
+        let backend = |(listens, backend): (&SocketAddr, &BackendState)| {
+            let forward = backend.forward();
+            let wanted = DesiredBackend {
+                id: backend.name.clone(),
+                weight: weight_of(backend.row.weight),
+                share: backend.row.weight,
+                lingers: false,
+                zone: None,
+                forward,
+                server_id: servers.get(&backend.id).copied(),
+                way: self.ground.way(listens.ip(), forward),
+            };
+            (*listens, wanted)
+        };
+        let as_held = DesiredService {
+            name: held.name.clone(),
+            seed: held.head.seed,
+            quic: held.head.quic,
+            networks: held.head.networks,
+            limits: held.limits.iter().map(|limit| limit.limit).collect(),
+            backends: held.backends.iter().map(backend).collect(),
+            ..DesiredService::default()
+        };
+        self.finish(vip, as_held)
     }
 
     /// Adds what the data plane holds.
@@ -354,7 +395,13 @@ fn backends(
     } else if roster.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
         problems.push("every backend's weight is 0: every packet is refused (no_backend)".to_owned());
     }
+    let of_family = |endpoint: &Endpoint| endpoint.address.is_ipv4() == service.vip.address.is_ipv4();
     let mut endpoints: Vec<&Endpoint> = roster.endpoints.iter().collect();
+    if !endpoints.iter().all(|endpoint| of_family(endpoint)) {
+        // Who has an address of either family is reached at that of the VIP's.
+        let ids: BTreeSet<&str> = endpoints.iter().filter(|one| of_family(one)).map(|one| &*one.id).collect();
+        endpoints.retain(|endpoint| of_family(endpoint) || !ids.contains(&*endpoint.id));
+    }
     // Whatever the order of the answer, the same ones are taken.
     endpoints.sort_by(|a, b| (a.address, a.port, &a.id).cmp(&(b.address, b.port, &b.id)));
     let mut last = None;

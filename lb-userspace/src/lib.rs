@@ -17,6 +17,7 @@ pub mod limiter;
 pub mod maglev;
 pub mod memory;
 mod netlink;
+pub mod networks;
 pub mod nexthop;
 pub mod orders;
 mod parallel;

@@ -1,6 +1,6 @@
 //! `weir run`: everything put together, from start to the host left as it was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,6 +95,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     // Nothing is followed yet, also not what was adopted.
     let mut followed = None;
     let mut clients = Clients::default();
+    let mut bridges = BTreeSet::new();
     let mut announced = false;
     let mut detached = None;
     // What has failed for good while traffic goes on.
@@ -120,7 +121,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
             changed = changes.changed(), if broken.hops.is_none() => match changed {
                 Ok(()) => {
                     hops = Arc::clone(&changes.borrow_and_update());
-                    attachments.follow(&hops.devices, Instant::now());
+                    attend(&mut attachments, &hops, &bridges);
                     controller.stand_on(ground(&hops, &attachments), Instant::now());
                 }
                 Err(_) => Broken::note(&mut broken.hops, "the thread that follows the kernel's routes has ended".to_owned()),
@@ -134,7 +135,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
                 }
             }
             () = sleep_until(attach), if attach.is_some() => {
-                attachments.follow(&hops.devices, Instant::now());
+                attend(&mut attachments, &hops, &bridges);
                 controller.stand_on(ground(&hops, &attachments), Instant::now());
             }
             () = sleep_until(tick), if tick.is_some() => controller.tick(Instant::now()),
@@ -151,6 +152,11 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
             _ = interrupt.recv() => { tracing::info!("SIGINT"); break }
         }
         resetter.send(controller.take_resets());
+        if bridges != controller.bridges() {
+            bridges = controller.bridges();
+            attend(&mut attachments, &hops, &bridges);
+            controller.stand_on(ground(&hops, &attachments), Instant::now());
+        }
         // Here and not in a branch of its own: whatever keeps the loop busy must not keep this from being said.
         if !announced && controller.is_ready(Instant::now()) {
             announced = true;
@@ -239,15 +245,29 @@ fn take_over(
     let config = &reload.config;
     following.follow(config, controller.registries(), false)?;
     attachments.want(config.interfaces.clone());
-    attachments.follow(&hops.devices, Instant::now());
+    attend(attachments, hops, &controller.bridges());
     controller.reconfigure(config.clone(), &reload.answers, ground(hops, attachments), Instant::now())?;
     tracing::info!(path = %config.path.display(), "the configuration was taken over");
     Ok(())
 }
 
+/// Has the programs on the devices that are there, and on the ports of the bridges that backends or other containers are behind.
+fn attend(attachments: &mut Attachments, hops: &NextHops, containers: &BTreeSet<String>) {
+    let name = |ifindex| hops.devices.get(&ifindex).map(|device| device.name.clone());
+    attachments.want_bridges(hops.bridges().into_iter().filter_map(name).chain(containers.iter().cloned()).collect());
+    attachments.follow(&hops.devices, Instant::now());
+}
+
 /// What the packet path runs on.
 fn ground(hops: &Arc<NextHops>, attachments: &Attachments) -> Ground {
-    Ground { hops: Arc::clone(hops), attached: attachments.attached(), peers_with_xdp: attachments.peers_with_xdp() }
+    Ground {
+        hops: Arc::clone(hops),
+        attached: attachments.attached(),
+        peers_with_xdp: attachments.peers_with_xdp(),
+        ingress: attachments.ingress(),
+        outside: hops.named(attachments.bridges()),
+        networks: BTreeMap::new(),
+    }
 }
 
 /// Answers a request; a request to detach is answered by whoever ends.

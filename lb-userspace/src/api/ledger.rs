@@ -15,6 +15,10 @@ pub struct Ledger {
     pub refusals: Vec<RefusalRow>,
     /// All packets of the above together, since the maps were made.
     pub sum: u64,
+    /// Those of them that came from containers behind bridges of this host, or from this host itself, and by none of the
+    /// interfaces.
+    #[serde(default)]
+    pub inside: u64,
     /// What Weir is attached to.
     pub interfaces: Vec<InterfaceRow>,
 }

@@ -54,6 +54,9 @@ fn text(ledger: &Ledger, all: bool) -> String {
     text.push('\n');
     text.push_str(&table(&heads, &rows, "every packet was forwarded"));
     text.push_str(&format!("\n{} packets in all, each counted once\n", ledger.sum));
+    if ledger.inside > 0 {
+        text.push_str(&format!("{} of them from containers behind bridges, or from this host\n", ledger.inside));
+    }
     for row in &ledger.interfaces {
         let received = row.received.map_or_else(
             || ": what it received since then is not known".to_owned(),
@@ -88,6 +91,7 @@ mod tests {
             gone: carried("", 3, 2),
             refusals: vec![refusal("malformed", 4), refusal("no_backend", 0)],
             sum: 0,
+            inside: 5,
             interfaces: vec![
                 InterfaceRow { name: "eth0".into(), mode: "native".into(), received: Some(28) },
                 InterfaceRow { name: "eth1".into(), mode: "skb".into(), received: None },
@@ -103,6 +107,7 @@ NOT FORWARDED  PACKETS  OUTCOME  WHAT IT MEANS, AND WHAT TO DO
 malformed            4  drop     Why. To do: nothing.
 
 28 packets in all, each counted once
+5 of them from containers behind bridges, or from this host
 eth0 (native) received 28 since Weir was attached
 eth1 (skb): what it received since then is not known
 ";

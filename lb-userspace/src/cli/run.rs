@@ -30,8 +30,10 @@ impl Args {
         }
         // `WEIR_LOG=debug weir run …` says more; the syntax is that of tracing's EnvFilter.
         let filter = EnvFilter::builder().with_env_var("WEIR_LOG").with_default_directive(tracing::Level::INFO.into());
+        // Docker's client would log all that an engine answers: also containers' environments, and with them secrets.
+        let filter = filter.from_env_lossy().add_directive("bollard=info".parse()?);
         tracing_subscriber::fmt()
-            .with_env_filter(filter.from_env_lossy())
+            .with_env_filter(filter)
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .init();

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use lb_common::Refusal;
 use lb_common::Tables as _;
 use lb_common::abi::{
-    Backend, Flow, FlowCount, FlowKey, LimitCount, Order, OrderKey, PORT_WORDS, Service, Slot, Snat, SnatReply,
-    SnatReplyKey, Table, Traffic,
+    Backend, Flow, FlowKey, LimitCount, Order, OrderKey, PORT_WORDS, Service, Slot, Snat, SnatReply, SnatReplyKey,
+    Table, Tally, Traffic,
 };
 use lb_common::host::{HostFlows, HostTables};
 
@@ -104,6 +104,7 @@ impl DataPlane for Fake {
             }
             Op::Publish { service, table } => at(&mut tables.services, *service)?.table = table.pack(),
             Op::SetFlags { service, flags } => at(&mut tables.services, *service)?.flags = *flags,
+            Op::SetNetworks { service, networks } => at(&mut tables.services, *service)?.networks = *networks,
             Op::RemoveService { id } => {
                 *at(&mut tables.services, *id)? = Service::default();
                 self.gone += tables.service_traffic.get_mut().remove(id).unwrap_or_default();
@@ -222,8 +223,8 @@ impl DataPlane for Fake {
         Ok(flows)
     }
 
-    fn flow_count(&self) -> Result<FlowCount> {
-        Ok(self.tables.flow_counts.get())
+    fn tally(&self) -> Result<Tally> {
+        Ok(self.tables.tally.get())
     }
 
     fn take_census(&mut self) -> Result<Vec<FlowKey>> {

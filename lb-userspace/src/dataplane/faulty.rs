@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use lb_common::Refusal;
-use lb_common::abi::{Flow, FlowCount, FlowKey, LimitCount, Slot, Snat, SnatReply, SnatReplyKey, Table, Traffic};
+use lb_common::abi::{Flow, FlowKey, LimitCount, Slot, Snat, SnatReply, SnatReplyKey, Table, Tally, Traffic};
 
 use super::{DataPlane, Dump, Op, Release};
 
@@ -93,8 +93,8 @@ impl<P: DataPlane> DataPlane for Faulty<P> {
         self.inner.release(releases)
     }
 
-    fn flow_count(&self) -> Result<FlowCount> {
-        self.inner.flow_count()
+    fn tally(&self) -> Result<Tally> {
+        self.inner.tally()
     }
 
     fn take_census(&mut self) -> Result<Vec<FlowKey>> {

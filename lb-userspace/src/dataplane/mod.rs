@@ -9,8 +9,8 @@ mod release;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::{
-    Backend, Device, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, Order, OrderKey, QuicKey, Service,
-    Settings, Slot, Snat, SnatReply, SnatReplyKey, Table, Traffic, VipKey,
+    Backend, Device, Endpoint, Flow, FlowKey, Limit, LimitCount, Order, OrderKey, QuicKey, Service, Settings, Slot,
+    Snat, SnatReply, SnatReplyKey, Table, Tally, Traffic, VipKey,
 };
 use lb_common::{Address, Refusal};
 
@@ -138,8 +138,8 @@ pub trait DataPlane: Send {
     /// Gives back what flows of snat had; what is not as it was read stays. Says how many flows it were.
     fn release(&mut self, releases: &[Release]) -> anyhow::Result<u64>;
 
-    /// How the flow table was used.
-    fn flow_count(&self) -> anyhow::Result<FlowCount>;
+    /// What is counted of all services together.
+    fn tally(&self) -> anyhow::Result<Tally>;
 
     /// Takes the flows out that a census has noted.
     fn take_census(&mut self) -> anyhow::Result<Vec<FlowKey>>;

@@ -82,6 +82,13 @@ pub enum Op {
         /// `ServiceFlags`.
         flags: u32,
     },
+    /// Other networks from which a service may be used that packets find, by one store.
+    SetNetworks {
+        /// Its id.
+        service: u32,
+        /// `Service::networks`.
+        networks: u32,
+    },
     /// Other limits for a service that packets find, each by one store.
     SetLimits {
         /// Its id.
@@ -223,6 +230,7 @@ impl fmt::Display for Op {
                 write!(f, "publish the {} slots from slot {} for service {service}", table.len, table.base)
             }
             Self::SetFlags { service, flags } => write!(f, "set flags {flags:#x} for service {service}"),
+            Self::SetNetworks { service, networks } => write!(f, "let networks {networks:#x} use service {service}"),
             Self::RemoveService { id } => write!(f, "remove service {id}"),
             Self::PutVip { vip, service } => {
                 write!(f, "serve {} by service {service}", show(vip.address, vip.port_bytes()))

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use lb_common::abi::{self, Delivery, DeviceFlags, Tags};
+use lb_common::abi::{self, Delivery, DeviceFlags, Networks, Tags};
 
 use super::MAX_DEVICES;
 use crate::config::Forward;
 use crate::dataplane::kernel::Attached;
-use crate::nexthop::{Device, Frame, Hop, NextHops, StackReason};
+use crate::nexthop::{Device, Frame, Hop, NextHops, Port, Reached, StackReason};
 
 /// The way out to a backend, as the packet path takes it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +42,10 @@ impl Way {
     /// The host's stack finds it.
     pub const STACK: Self = Self { delivery: Delivery::STACK, ..Self::NONE };
 
+    fn port(frame: &Frame, port: Port, delivery: u16) -> Self {
+        Self { ifindex: port.ifindex, tags: Tags::NONE, ..Self::device(frame, delivery) }
+    }
+
     fn device(frame: &Frame, delivery: u16) -> Self {
         Self {
             delivery,
@@ -64,6 +68,12 @@ pub struct Ground {
     /// The veth devices at whose other ends there are XDP programs, too. Nobody in this network namespace can see that, nor
     /// would be told when it is not so any more: it is the configuration's to say.
     pub peers_with_xdp: BTreeSet<u32>,
+    /// Where the tc program for ingress is: on ports of bridges, and on devices that Weir is attached to.
+    pub ingress: BTreeSet<u32>,
+    /// The bridges that are named as interfaces: who is behind their ports comes from outside.
+    pub outside: BTreeSet<u32>,
+    /// By port: which networks who is behind it belongs to, as bits of [`Networks`].
+    pub networks: BTreeMap<u32, u32>,
 }
 
 impl Ground {
@@ -87,6 +97,9 @@ impl Ground {
     /// The way out from XDP.
     fn sent(&self, address: IpAddr) -> Option<Way> {
         let reached = self.hops.get(&address)?;
+        if let Some((frame, port)) = self.port(reached) {
+            return Some(Way::port(frame, port, self.port_delivery(port)));
+        }
         let sendable = self.all_skb() || matches!(reached.hop, Hop::Device { .. });
         match &reached.frame {
             Some(frame) if sendable => {
@@ -101,6 +114,43 @@ impl Ground {
         }
     }
 
+    /// The port that an address is behind, if packets can be put there: XDP hands them to the tc program of the device that
+    /// they came in by, and replies are translated by the port's own.
+    fn port<'a>(&self, reached: &'a Reached) -> Option<(&'a Frame, Port)> {
+        let frame = reached.frame.as_ref()?;
+        let port = match frame.port {
+            Some(port) => Some(port).filter(|port| self.ingress.contains(&port.ifindex)),
+            // Until it is known, the bridge finds it, or asks all of its ports.
+            None => Some(Port { ifindex: reached.via?, peer: false }).filter(|bridge| self.is_watched(bridge.ifindex)),
+        };
+        port.filter(|_| self.hands_over()).map(|port| (frame, port))
+    }
+
+    /// Whether a device is a bridge all of whose ports have the program.
+    fn is_watched(&self, bridge: u32) -> bool {
+        let mut ports = self.hops.devices.iter().filter(|(_, device)| device.bridge == Some(bridge)).peekable();
+        self.hops.devices.get(&bridge).is_some_and(Device::is_bridge)
+            && ports.peek().is_some()
+            && ports.all(|(ifindex, _)| self.ingress.contains(ifindex))
+    }
+
+    /// Whether what XDP hands over is put where it goes, whatever device it came in by.
+    fn hands_over(&self) -> bool {
+        self.attached.keys().all(|ifindex| self.ingress.contains(ifindex))
+    }
+
+    /// How frames get to a port. From XDP where the port's device takes them, which a veth does whose peer has GRO or a program: bulk
+    /// traffic towards the container is a fifth faster than by tc then (docs/design.md), and a container's has neither.
+    fn port_delivery(&self, port: Port) -> u16 {
+        let device = self.hops.devices.get(&port.ifindex);
+        let takes = device.is_some_and(|device| device.can_transmit);
+        match port.peer {
+            _ if takes => Delivery::REDIRECT,
+            true => Delivery::PEER,
+            false => Delivery::PORT,
+        }
+    }
+
     /// The way out to an address for packets that are forwarded so, for a person.
     pub fn describe(&self, address: IpAddr, forward: Forward) -> String {
         let way = self.way(address, forward);
@@ -108,8 +158,16 @@ impl Ground {
             let stack = if way.delivery == Delivery::NONE { "none" } else { "stack" };
             return format!("{stack}: {}", self.reason(address, forward));
         }
-        let name = self.hops.devices.get(&way.ifindex).map_or("a device that is gone", |device| &device.name);
-        format!("xdp {name}{}", show_tags(way.tags))
+        let device = self.hops.devices.get(&way.ifindex);
+        let name = device.map_or("a device that is gone", |device| &device.name);
+        let how = match way.delivery {
+            Delivery::PEER => "peer",
+            Delivery::PORT => "port",
+            _ => "xdp",
+        };
+        let bridge = device.and_then(|device| self.hops.devices.get(&device.bridge?));
+        let bridge = bridge.map(|bridge| format!(" ({})", bridge.name)).unwrap_or_default();
+        format!("{how} {name}{}{bridge}", show_tags(way.tags))
     }
 
     /// Why packets for an address are not sent from XDP, when they are not.
@@ -120,12 +178,40 @@ impl Ground {
             }
             Some(Hop::Stack(StackReason::NoRoute)) => "no route".to_owned(),
             Some(Hop::Stack(StackReason::Local)) => "this host's own address".to_owned(),
-            Some(Hop::Stack(StackReason::CannotTransmit { device })) => format!("{device} takes no frames from XDP"),
+            Some(Hop::Stack(StackReason::CannotTransmit { device })) => {
+                self.bridged(address).unwrap_or_else(|| format!("{device} takes no frames from XDP"))
+            }
             Some(Hop::Stack(StackReason::Unresolved) | Hop::Device { .. }) => {
                 "the neighbour does not answer (yet)".to_owned()
             }
             None => "not looked up yet".to_owned(),
         }
+    }
+
+    /// Why packets for an address behind a bridge are not put at its port; `None` when it is behind none.
+    fn bridged(&self, address: IpAddr) -> Option<String> {
+        let reached = self.hops.get(&address)?;
+        let name =
+            |ifindex: u32| self.hops.devices.get(&ifindex).map_or("a device that is gone", |device| &device.name);
+        let bridge = self.hops.devices.get(&reached.via?).filter(|device| device.is_bridge())?;
+        let Some(frame) = reached.frame else { return Some("the neighbour does not answer (yet)".to_owned()) };
+        let missing = |ifindex: &u32| !self.ingress.contains(ifindex);
+        Some(match frame.port {
+            None => {
+                format!(
+                    "{} is a bridge, and the port of {} is not known (yet)",
+                    bridge.name,
+                    show_mac(frame.destination)
+                )
+            }
+            Some(port) if missing(&port.ifindex) => {
+                format!("Weir is not attached (yet) to {}, a port of the bridge {}", name(port.ifindex), bridge.name)
+            }
+            Some(_) => match self.attached.keys().copied().find(missing) {
+                Some(ifindex) => format!("Weir's program for bridges is not attached (yet) to {}", name(ifindex)),
+                None => format!("the bridge {} takes no frames from XDP", bridge.name),
+            },
+        })
     }
 
     /// Every device of which there is anything to say.
@@ -139,12 +225,63 @@ impl Ground {
         let below = self.hops.devices.get(&device.link).unwrap_or(device);
         let redirects = self.wants_redirect(device.link, below);
         let attached = self.attached.get(&ifindex);
+        // What comes in by a port that XDP sees was decided there.
+        let port = device.bridge.filter(|_| self.ingress.contains(&ifindex) && !self.is_seen(ifindex));
         let flags = set(device.can_transmit || self.all_skb() && device.ethernet.is_some(), DeviceFlags::TRANSMIT)
             | set(redirects, DeviceFlags::REDIRECT)
             | set(device.can_scatter, DeviceFlags::SCATTER)
-            | set(self.is_seen(ifindex), DeviceFlags::ATTACHED)
-            | set(attached == Some(&Attached::Skb), DeviceFlags::GENERIC);
-        abi::Device { flags, link: device.link, tags: device.tags }
+            | set(self.is_seen(ifindex) || port.is_some(), DeviceFlags::ATTACHED)
+            | set(attached == Some(&Attached::Skb), DeviceFlags::GENERIC)
+            | set(port.is_some(), DeviceFlags::PORT)
+            | set(device.is_bridge() && self.hands_over(), DeviceFlags::BRIDGE);
+        abi::Device {
+            flags,
+            link: device.link,
+            tags: device.tags,
+            networks: self.networks_of(ifindex, port),
+            upper: device.bridge.unwrap_or(ifindex),
+            mac: device.ethernet.unwrap_or_default(),
+            pad: 0,
+        }
+    }
+
+    /// The networks that who comes in by a device belongs to.
+    fn networks_of(&self, ifindex: u32, bridge: Option<u32>) -> u32 {
+        let outside = self.is_seen(ifindex)
+            || self.outside.contains(&ifindex)
+            || bridge.is_some_and(|bridge| self.outside.contains(&bridge));
+        self.networks.get(&ifindex).copied().unwrap_or_default() | if outside { Networks::OUTSIDE } else { 0 }
+    }
+
+    /// The addresses that are reached in another way on other ground; `None` when that may be all of them.
+    pub(crate) fn changed(&self, other: &Self) -> Option<BTreeSet<IpAddr>> {
+        let (old, new) = (&self.hops, &other.hops);
+        if self.attached != other.attached || self.peers_with_xdp != other.peers_with_xdp {
+            return None;
+        }
+        let tc: BTreeSet<u32> = self.ingress.symmetric_difference(&other.ingress).copied().collect();
+        if tc.iter().any(|ifindex| self.attached.contains_key(ifindex)) {
+            return None;
+        }
+        if Arc::ptr_eq(old, new) && tc.is_empty() {
+            return Some(BTreeSet::new());
+        }
+        let is_other = |ifindex: u32| {
+            tc.contains(&ifindex) || !Arc::ptr_eq(old, new) && old.devices.get(&ifindex) != new.devices.get(&ifindex)
+        };
+        // Where the port is not known frames go to the bridge for as long as all of its ports have the program.
+        let portless =
+            |reached: &Reached| reached.via.filter(|_| reached.frame.is_some_and(|frame| frame.port.is_none()));
+        let mut turned: BTreeSet<u32> = new.iter().filter_map(|(_, reached)| portless(reached)).collect();
+        turned.retain(|bridge| self.is_watched(*bridge) != other.is_watched(*bridge));
+        let leads_by = |reached: &Reached| {
+            let frame =
+                reached.frame.iter().flat_map(|frame| [Some(frame.ifindex), frame.port.map(|port| port.ifindex)]);
+            frame.chain([reached.via]).flatten().any(is_other)
+                || portless(reached).is_some_and(|bridge| turned.contains(&bridge))
+        };
+        let by_others = new.iter().filter(|(_, reached)| leads_by(reached)).map(|(address, _)| *address);
+        Some(old.unlike(new).chain(by_others).collect())
     }
 
     /// Whether frames have to be redirected into a device also when they came in by it. A veth device sends frames back by
@@ -160,11 +297,20 @@ impl Ground {
         self.attached.contains_key(&ifindex) || self.attached.contains_key(&link)
     }
 
-    /// The names of the devices whose packets are seen.
+    /// The names of the devices whose packets are seen. Those of a bridge are, when they are at all of its ports.
     pub(super) fn seen(&self) -> BTreeSet<&str> {
-        let seen = self.hops.devices.iter().filter(|(ifindex, _)| self.is_seen(**ifindex));
+        let ports = self.hops.devices.iter().filter(|(ifindex, _)| !self.ingress.contains(ifindex));
+        let unseen: BTreeSet<u32> = ports.filter_map(|(_, device)| device.bridge).collect();
+        let is_seen_at_ports = |ifindex: &u32, device: &Device| device.is_bridge() && !unseen.contains(ifindex);
+        let devices = self.hops.devices.iter();
+        let seen = devices.filter(|(ifindex, device)| self.is_seen(**ifindex) || is_seen_at_ports(ifindex, device));
         seen.map(|(_, device)| device.name.as_str()).collect()
     }
+}
+
+/// An Ethernet address for a person.
+fn show_mac([a, b, c, d, e, f]: [u8; 6]) -> String {
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
 
 /// VLAN tags for a person: ` vlan 100`, the outer one first.
@@ -179,3 +325,7 @@ pub(super) fn show_tags(tags: Tags) -> String {
         .collect();
     if ids.is_empty() { String::new() } else { format!(" vlan {}", ids.join(".")) }
 }
+
+#[cfg(test)]
+#[path = "ground_tests.rs"]
+mod tests;

@@ -24,6 +24,9 @@ pub(super) fn findings(facts: &Facts, interface: &InterfaceFacts) -> Vec<Finding
         let advice = "Weir attaches to Ethernet interfaces: name one under [[interface]]";
         return vec![Finding::bad("interface", "carries no Ethernet frames", advice).about(name)];
     }
+    if device.driver.as_deref() == Some("bridge") {
+        return bridge(facts, name, device).into_iter().map(|finding| finding.about(name)).collect();
+    }
     let mut findings = vec![state(name, device), native(interface, device)];
     findings.extend(device.program.as_ref().map(|program| attached(name, program)));
     findings.extend(mtu(interface, device));
@@ -32,6 +35,25 @@ pub(super) fn findings(facts: &Facts, interface: &InterfaceFacts) -> Vec<Finding
     findings.extend(forwarding(facts, name, device));
     findings.extend(vlans(name, device));
     findings.into_iter().map(|finding| finding.about(name)).collect()
+}
+
+/// The findings about a bridge, which gets no XDP program: its ports get the tc program.
+fn bridge(facts: &Facts, name: &str, device: &DeviceFacts) -> Vec<Finding> {
+    let state = if device.is_up {
+        // It has a carrier as soon as it has a port.
+        Finding::good("interface", "it is a bridge: Weir attaches to its ports, also without XDP in their drivers")
+    } else {
+        state(name, device)
+    };
+    let program = device
+        .program
+        .as_ref()
+        .filter(|program| program.name.as_ref().is_some_and(|name| !name.starts_with(OWN_PROGRAMS)));
+    let program = program.map(|program| attached(name, program));
+    [Some(state), program, rp_filter(facts, name, device), forwarding(facts, name, device)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn missing(facts: &Facts) -> Finding {

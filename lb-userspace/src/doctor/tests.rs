@@ -208,3 +208,17 @@ fn findings_are_json() {
         r#"{"check":"mtu","subject":"eth0","level":"advice","found":"MTU 9000","advice":"ip link set eth0 mtu 3498"}"#;
     assert_eq!(serde_json::to_string(&finding).unwrap(), expected);
 }
+
+#[test]
+fn a_bridge_needs_neither_xdp_nor_ports() {
+    let bridge = |device: &mut DeviceFacts| {
+        *device =
+            DeviceFacts { driver: Some("bridge".into()), has_carrier: false, xdp_features: Some(0), ..device.clone() };
+    };
+    assert_eq!(device_ails(bridge), []);
+    let down = device_ails(|device| {
+        bridge(device);
+        device.is_up = false;
+    });
+    one(&down, "interface", Level::Bad, "ip link set eth0 up");
+}

@@ -70,6 +70,11 @@ impl Link {
         self.flags & IFF_UP != 0
     }
 
+    /// Whether it is a veth device whose other end is in another network namespace.
+    pub(crate) fn has_peer_elsewhere(&self) -> bool {
+        self.elsewhere && self.kind.as_deref() == Some("veth")
+    }
+
     pub(crate) fn has_carrier(&self) -> bool {
         self.flags & IFF_LOWER_UP != 0
     }

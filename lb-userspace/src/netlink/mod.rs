@@ -6,6 +6,7 @@
 
 pub(crate) mod address;
 pub(crate) mod ethtool;
+pub(crate) mod fdb;
 pub(crate) mod generic;
 pub(crate) mod link;
 pub(crate) mod message;
@@ -24,6 +25,8 @@ pub(crate) const GENERIC: isize = 16;
 pub(crate) const AF_INET: u8 = 2;
 /// See [`AF_INET`].
 pub(crate) const AF_INET6: u8 = 10;
+/// What bridges say of themselves comes under this family.
+pub(crate) const AF_BRIDGE: u8 = 7;
 
 /// The family of an address, as netlink headers want it.
 pub(crate) fn family(address: std::net::IpAddr) -> u8 {

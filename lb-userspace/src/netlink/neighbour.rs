@@ -8,12 +8,12 @@ use crate::nexthop::Mac;
 
 pub(crate) const RTM_NEWNEIGH: u16 = 28;
 pub(crate) const RTM_DELNEIGH: u16 = 29;
-const RTM_GETNEIGH: u16 = 30;
+pub(super) const RTM_GETNEIGH: u16 = 30;
 
-const HEADER_LENGTH: usize = 12;
+pub(super) const HEADER_LENGTH: usize = 12;
 
 const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
+pub(super) const NDA_LLADDR: u16 = 2;
 
 const NTF_USE: u8 = 0x01;
 
@@ -23,7 +23,7 @@ const NUD_DELAY: u16 = 0x08;
 const NUD_PROBE: u16 = 0x10;
 const NUD_FAILED: u16 = 0x20;
 const NUD_NOARP: u16 = 0x40;
-const NUD_PERMANENT: u16 = 0x80;
+pub(super) const NUD_PERMANENT: u16 = 0x80;
 
 /// Which neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,7 +91,7 @@ pub(crate) fn parse(payload: &[u8]) -> Option<(Key, Neighbour)> {
             _ => {}
         }
     }
-    // Bridges' forwarding entries come through the same messages under another family.
+    // Bridges' forwarding entries come through the same messages under another family: see `fdb`.
     let address = address.filter(|&address| family(address) == header[0])?;
     Some((Key { ifindex, address }, Neighbour { state, mac }))
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::io::unix::AsyncFd;
 
 use super::table::Table;
+use crate::netlink::fdb;
 use crate::netlink::generic::Family;
 use crate::netlink::link::{self, RTM_DELLINK, RTM_NEWLINK};
 use crate::netlink::neighbour::{self, RTM_DELNEIGH, RTM_NEWNEIGH};
@@ -138,6 +139,14 @@ impl Kernel {
         if let Some(family) = &self.netdev {
             self.table.set_all_features(Some(netdev::list(&mut self.generic, family)?));
         }
+        // After the links: what is behind a port that is not known is not kept.
+        match self.routes.dump(&fdb::list()) {
+            Ok(entries) => entries.iter().filter_map(|payload| fdb::parse(payload)).for_each(|entry| {
+                self.table.learn(entry);
+            }),
+            // Whoever is behind a port can change the list as fast as it is read. Everything else must not wait for that.
+            Err(error) => tracing::warn!(%error, "the kernel does not say who is behind the ports of bridges"),
+        }
         self.doubtful.clear();
         self.table.outdate_all();
         self.table.doubt_neighbours();
@@ -152,6 +161,10 @@ impl Kernel {
             RTM_NEWNEIGH | RTM_DELNEIGH => {
                 if let Some((key, neighbour)) = neighbour::parse(payload) {
                     heard.neighbours |= table.set_neighbour(key, (kind == RTM_NEWNEIGH).then_some(neighbour));
+                } else if kind == RTM_NEWNEIGH
+                    && let Some(entry) = fdb::parse(payload)
+                {
+                    heard.neighbours |= table.learn(entry);
                 }
             }
             RTM_NEWROUTE | RTM_DELROUTE => {
@@ -163,7 +176,9 @@ impl Kernel {
                 if let Some(link) = link::parse(payload) {
                     // Not only when something known changed: switching offloads changes what a driver can do.
                     doubtful.insert(link.ifindex);
-                    table.set_link(link);
+                    // A port's program has to be there before its first packet, not after the routes were asked for.
+                    let is_port = link.controller.is_some();
+                    heard.neighbours |= table.set_link(link) && is_port;
                     heard.routes = true;
                 }
             }

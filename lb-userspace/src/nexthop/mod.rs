@@ -6,8 +6,10 @@
 //!   kernel picks one for the address. Policy rules that go by source address or incoming device are not considered.
 //! - The neighbour is found and confirmed by the kernel (ARP, Neighbour Discovery), which is asked to as if there were
 //!   a packet for it: frames sent by XDP do not keep an entry alive.
+//! - The port of a bridge is the bridge's to learn.
 
 mod clients;
+mod fdb;
 mod follower;
 mod kernel;
 mod reached;
@@ -85,6 +87,26 @@ pub struct Device {
     pub can_scatter: bool,
     /// Whether it was set up (`ip link set … up`).
     pub is_up: bool,
+    /// The index of the bridge that it is a port of.
+    pub bridge: Option<u32>,
+    /// Whether it is a veth device whose other end is in another network namespace.
+    pub has_peer_elsewhere: bool,
+}
+
+impl Device {
+    /// Whether it is a bridge.
+    pub fn is_bridge(&self) -> bool {
+        self.kind.as_deref() == Some("bridge")
+    }
+}
+
+/// The port of a bridge that somebody is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Port {
+    /// Its index.
+    pub ifindex: u32,
+    /// Whether frames can be put before its peer, which is in another network namespace (`bpf_redirect_peer`).
+    pub peer: bool,
 }
 
 /// The Ethernet frame that reaches an address.
@@ -98,6 +120,8 @@ pub struct Frame {
     pub source: Mac,
     /// The neighbour's Ethernet address.
     pub destination: Mac,
-    /// The largest layer-3 packet, in bytes, as in [`Hop::Device`].
+    /// The largest layer-3 packet, in bytes, as in [`Hop::Device`]; the port's counts, too.
     pub mtu: u32,
+    /// Where the device is a bridge: the port that the neighbour is behind, once it is known.
+    pub port: Option<Port>,
 }

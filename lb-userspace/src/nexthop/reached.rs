@@ -1,10 +1,11 @@
 //! How each address is reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Device, Frame, Hop};
+use super::fdb::Behind;
+use super::{Device, Frame, Hop, Mac};
 
 /// How an address is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +38,39 @@ pub struct NextHops {
     reached: Vec<(IpAddr, Arc<Reached>)>,
     /// Every device of the network namespace, by index.
     pub devices: BTreeMap<u32, Device>,
+    behind: Arc<Behind>,
 }
 
 impl NextHops {
     /// Addresses, in order and each once, and how they are reached.
-    pub(super) fn new(devices: BTreeMap<u32, Device>, mut reached: Vec<(IpAddr, Arc<Reached>)>) -> Self {
+    pub(super) fn new(
+        devices: BTreeMap<u32, Device>,
+        mut reached: Vec<(IpAddr, Arc<Reached>)>,
+        behind: Arc<Behind>,
+    ) -> Self {
         reached.shrink_to_fit();
-        Self { reached, devices }
+        Self { reached, devices, behind }
+    }
+
+    /// The index of the port of a bridge that an Ethernet address is behind, if the bridge has heard it.
+    pub fn port_of(&self, bridge: u32, mac: Mac) -> Option<u32> {
+        self.behind.port_of(bridge, mac)
+    }
+
+    /// The Ethernet addresses that have been heard behind a port of a bridge, in order.
+    pub fn macs_of(&self, port: u32) -> impl Iterator<Item = Mac> {
+        self.behind.macs_of(port)
+    }
+
+    /// The indices of the devices with these names.
+    pub fn named(&self, names: &BTreeSet<String>) -> BTreeSet<u32> {
+        self.devices.iter().filter(|(_, device)| names.contains(&device.name)).map(|(ifindex, _)| *ifindex).collect()
+    }
+
+    /// The indices of the bridges by which followed addresses are reached.
+    pub fn bridges(&self) -> BTreeSet<u32> {
+        let is_bridge = |ifindex: &u32| self.devices.get(ifindex).is_some_and(Device::is_bridge);
+        self.reached.iter().filter_map(|(_, reached)| reached.via).filter(is_bridge).collect()
     }
 
     /// How an address is reached, if it is followed and was looked up.

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use lb_common::abi::Tags;
 
-use super::{Device, Frame, Hop, NextHops, Reached, StackReason};
+use super::fdb::Fdb;
+use super::{Device, Frame, Hop, Mac, NextHops, Port, Reached, StackReason};
+use crate::netlink::fdb;
 use crate::netlink::link::Link;
 use crate::netlink::neighbour::{Key, Neighbour};
 use crate::netlink::netdev::{XDP_NDO_XMIT, XDP_NDO_XMIT_SG};
@@ -38,6 +40,7 @@ pub(super) struct Table {
     outdated: BTreeSet<IpAddr>,
     neighbours: BTreeMap<Key, Entry>,
     links: BTreeMap<u32, Link>,
+    fdb: Fdb,
     /// Drivers' XDP features by device; `None` when the kernel does not know such a thing.
     features: Option<BTreeMap<u32, u64>>,
 }
@@ -145,18 +148,37 @@ impl Table {
         if self.links != links {
             self.links = links;
             self.outdate_all();
+            for port in self.fdb.ports() {
+                self.fdb.keep(port, self.links.get(&port).and_then(|link| link.controller));
+            }
         }
     }
 
     /// Takes an event about a device. The kernel drops and revives routes with their device without a word, so a
     /// change that may have done that outdates all of them. Returns whether anything changed.
     pub(super) fn set_link(&mut self, link: Link) -> bool {
-        let changed = self.links.get(&link.ifindex) != Some(&link);
+        let before = self.links.get(&link.ifindex);
+        let changed = before != Some(&link);
         if changed {
+            if let Some(bridge) = link.controller.filter(|_| link.has_carrier())
+                && !before.is_some_and(|before| before.has_carrier() && before.controller == link.controller)
+            {
+                self.ask_at_once(bridge);
+            }
+            self.fdb.keep(link.ifindex, link.controller);
             self.links.insert(link.ifindex, link);
             self.outdate_all();
         }
         changed
+    }
+
+    /// Whoever did not answer at a bridge may be behind a port that came up: waiting for the next turn would take seconds.
+    fn ask_at_once(&mut self, bridge: u32) {
+        for (_, entry) in self.neighbours.iter_mut().filter(|(key, _)| key.ifindex == bridge) {
+            if entry.neighbour.is_none_or(|neighbour| neighbour.usable().is_none()) {
+                entry.used = None;
+            }
+        }
     }
 
     /// Takes the event that a device is gone.
@@ -164,11 +186,28 @@ impl Table {
         if let Some(features) = &mut self.features {
             features.remove(&ifindex);
         }
+        self.fdb.keep(ifindex, None);
         let known = self.links.remove(&ifindex).is_some();
         if known {
             self.outdate_all();
         }
         known
+    }
+
+    /// Takes in that a bridge heard an address behind a port. Returns whether that is new. That the bridge forgets it again
+    /// says nothing: see [`Fdb`].
+    pub(super) fn learn(&mut self, entry: fdb::Entry) -> bool {
+        self.fdb.learn(entry)
+    }
+
+    /// The port of a bridge that an address is behind, and the largest layer-3 packet it takes.
+    fn port(&self, bridge: &Device, ifindex: u32, mac: Mac) -> Option<(Port, u32)> {
+        if !bridge.is_bridge() {
+            return None;
+        }
+        let port = self.links.get(&self.fdb.behind().port_of(ifindex, mac)?)?;
+        (port.controller == Some(ifindex))
+            .then(|| (Port { ifindex: port.ifindex, peer: port.has_peer_elsewhere() }, port.mtu))
     }
 
     /// Takes a full list of drivers' XDP features, or that the kernel has none to give.
@@ -234,6 +273,12 @@ impl Table {
                     ethernet: link.ethernet,
                     kind: link.kind.clone(),
                     is_up: link.is_up(),
+                    bridge: link.controller.filter(|controller| {
+                        self.links
+                            .get(controller)
+                            .is_some_and(|controller| controller.kind.as_deref() == Some("bridge"))
+                    }),
+                    has_peer_elsewhere: link.has_peer_elsewhere(),
                 };
                 (*ifindex, device)
             })
@@ -263,7 +308,7 @@ impl Table {
             }
             all.push((*address, reached));
         }
-        NextHops::new(devices, all)
+        NextHops::new(devices, all, Arc::clone(self.fdb.behind()))
     }
 
     /// How an address is reached that has a route.
@@ -273,14 +318,17 @@ impl Table {
         let frame = device.ethernet.and_then(|source| {
             let destination = self.neighbours.get(&self.key_of(address, lookup)?)?.neighbour?.usable()?;
             let mtu = path.mtu.unwrap_or(device.mtu);
-            Some(Frame { ifindex: device.link, tags: device.tags, source, destination, mtu })
+            let port = self.port(device, path.ifindex, destination);
+            let mtu = port.map_or(mtu, |(_, most)| mtu.min(most));
+            let port = port.map(|(port, _)| port);
+            Some(Frame { ifindex: device.link, tags: device.tags, source, destination, mtu, port })
         });
         let hop = match frame {
             _ if !device.can_transmit || path.encapsulates => {
                 Hop::Stack(StackReason::CannotTransmit { device: device.name.clone() })
             }
             None => Hop::Stack(StackReason::Unresolved),
-            Some(Frame { ifindex, tags, source, destination, mtu }) => {
+            Some(Frame { ifindex, tags, source, destination, mtu, port: _ }) => {
                 Hop::Device { ifindex, tags, source, destination, mtu }
             }
         };

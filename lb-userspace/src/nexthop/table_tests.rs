@@ -254,3 +254,75 @@ fn where_packets_come_from_and_whether_a_router_is_between() {
     assert_eq!(["10.0.0.2", "192.0.2.1"].map(|address| next.is_routed(&ip(address))), [false, true]);
     assert_eq!(["10.0.0.2", "192.0.2.1"].map(|address| next.source(&ip(address))), [Some(ip("10.0.0.9")); 2]);
 }
+
+/// A bridge with two ports: a veth whose peer is elsewhere, and another device.
+fn bridged(address: &str) -> Table {
+    let mut table = table(address);
+    let port = |ifindex, kind, elsewhere| Link { controller: Some(7), elsewhere, ..link(ifindex, kind) };
+    table.set_links([
+        link(3, Some("veth")),
+        Link { mtu: 9000, ..link(7, Some("bridge")) },
+        Link { mtu: 1400, ..port(8, Some("veth"), true) },
+        port(9, Some("tun"), false),
+    ]);
+    table.set_route(ip(address), path(7, None));
+    table.unknown_neighbours();
+    table.set_neighbour(Key { ifindex: 7, address: ip(address) }, state(REACHABLE));
+    table
+}
+
+const AT: fdb::Entry = fdb::Entry { bridge: 7, port: 8, mac: PEER };
+
+#[test]
+fn behind_a_bridge_the_port_is_what_its_forwarding_database_says() {
+    let address = ip("10.0.0.2");
+    let mut table = bridged("10.0.0.2");
+    let frame = |table: &Table| *next(table).frame(&address).unwrap();
+    assert_eq!((frame(&table).port, frame(&table).mtu), (None, 9000), "not heard yet");
+    assert!(table.learn(AT) && !table.learn(AT));
+    let port = Port { ifindex: 8, peer: true };
+    assert_eq!((frame(&table).port, frame(&table).mtu, frame(&table).ifindex), (Some(port), 1400, 7));
+    let told = next(&table);
+    assert_eq!(*told.hop(&address).unwrap(), Hop::Stack(StackReason::CannotTransmit { device: "dev7".into() }));
+    assert_eq!((told.port_of(7, PEER), told.macs_of(8).collect::<Vec<_>>()), (Some(8), vec![PEER]));
+    assert_eq!((told.bridges(), told.devices[&8].bridge, told.devices[&3].bridge), ([7].into(), Some(7), None));
+    assert!(told.devices[&8].has_peer_elsewhere && !told.devices[&9].has_peer_elsewhere);
+
+    assert!(table.learn(fdb::Entry { port: 9, ..AT }), "it moves");
+    assert_eq!((frame(&table).port, frame(&table).mtu), (Some(Port { ifindex: 9, peer: false }), 1500));
+    assert!(table.learn(fdb::Entry { bridge: 6, ..AT }), "heard on another bridge");
+    assert_eq!(frame(&table).port, Some(Port { ifindex: 9, peer: false }));
+}
+
+#[test]
+fn a_port_that_leaves_its_bridge_leaves_nobody_behind_it() {
+    let address = ip("10.0.0.2");
+    let port = |table: &Table| next(table).frame(&address).unwrap().port;
+    for leave in [
+        |table: &mut Table| table.set_link(Link { elsewhere: true, ..link(8, Some("veth")) }),
+        |table: &mut Table| table.set_link(Link { controller: Some(6), ..link(8, Some("veth")) }),
+        |table: &mut Table| table.remove_link(8),
+        |table: &mut Table| {
+            table.set_links([link(3, Some("veth")), link(7, Some("bridge"))]);
+            true
+        },
+    ] {
+        let mut table = bridged("10.0.0.2");
+        assert!(table.learn(AT));
+        assert!(port(&table).is_some());
+        // Its state changes, and it stays where it is.
+        table.set_link(Link { controller: Some(7), elsewhere: true, flags: 0, ..link(8, Some("veth")) });
+        assert!(port(&table).is_some());
+        assert!(leave(&mut table));
+        assert_eq!((port(&table), next(&table).macs_of(8).count()), (None, 0));
+    }
+}
+
+#[test]
+fn what_is_heard_before_its_port_is_known_is_kept() {
+    let mut table = bridged("10.0.0.2");
+    table.learn(fdb::Entry { port: 11, ..AT });
+    assert_eq!(next(&table).frame(&ip("10.0.0.2")).unwrap().port, None);
+    table.set_link(Link { controller: Some(7), elsewhere: true, ..link(11, Some("veth")) });
+    assert_eq!(next(&table).frame(&ip("10.0.0.2")).unwrap().port, Some(Port { ifindex: 11, peer: true }));
+}

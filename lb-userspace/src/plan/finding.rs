@@ -83,7 +83,8 @@ impl Planner<'_> {
     /// Gives services the flags that they need; with `more`, those that they do not need any more stay.
     pub(super) fn flags(&mut self, finding: &Finding, more: bool) {
         let wanted = |vip: &Vip, held: u32| {
-            let wanted = finding.flags.get(vip).copied().unwrap_or(0);
+            // Who may use it is no matter of replies: `networks`.
+            let wanted = finding.flags.get(vip).copied().unwrap_or(0) | held & ServiceFlags::INSIDE;
             if more { wanted | held } else { wanted }
         };
         let services = self.after.services.iter();

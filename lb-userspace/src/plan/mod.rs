@@ -15,6 +15,7 @@ mod held;
 mod ids;
 mod leaving;
 mod listening;
+mod networks;
 mod part;
 mod preview;
 mod retarget;
@@ -125,6 +126,7 @@ fn plan_on(desired: &Desired, state: &State, of: (Part, State), slots: ReadSlots
     let mut tables = planner.tables(&services, &leaving)?;
     for (vip, service) in services {
         planner.limits(vip, service)?;
+        planner.networks(vip, service);
         if let Some(table) = tables.remove(vip) {
             planner.table(vip, table)?;
         }
@@ -223,7 +225,14 @@ impl Planner<'_> {
             "the map of services is full of those that serve and those whose last connections go on; raise \
              `max_services` under [weir] and start anew",
         )?;
-        let head = Service { vip: vip_key(vip), seed: desired.seed, quic: desired.quic, ..Service::default() };
+        let head = Service {
+            vip: vip_key(vip),
+            seed: desired.seed,
+            quic: desired.quic,
+            networks: desired.networks,
+            flags: networks::flags(desired.networks),
+            ..Service::default()
+        };
         let (limits, head) = self.make_limits(desired, &[], head)?;
         let state = ServiceState {
             name: desired.name.clone(),

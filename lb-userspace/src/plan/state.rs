@@ -102,6 +102,8 @@ pub(super) enum Entry {
     Path(Address, bool),
     /// The service has other flags.
     Flags(Vip, u32),
+    /// The service may be used from these networks.
+    Networks(Vip, u32),
     /// Packets find the service, or do not.
     Published(Vip, bool),
     /// Replies from here are recognised, or are not.
@@ -334,6 +336,9 @@ impl State {
             }
             Entry::Flags(vip, flags) => {
                 self.of(&vip, |service| service.head.flags = flags);
+            }
+            Entry::Networks(vip, networks) => {
+                self.of(&vip, |service| service.head.networks = networks);
             }
             Entry::Published(vip, published) => {
                 self.of(&vip, |service| service.published = published);

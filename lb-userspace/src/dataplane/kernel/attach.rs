@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result};
 use aya::programs::links::FdLink;
-use aya::programs::tc::SchedClassifierLink;
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::{XdpLink, XdpLinkId, XdpMode};
-use aya::programs::{ProgramError, TcAttachType, Xdp};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp};
 
 use super::Object;
 use super::fdinfo;
@@ -87,7 +87,7 @@ impl Attachment {
         (xdp, egress): (PinnedProgram, Option<PinnedProgram>),
     ) -> Result<Self> {
         let egress = match egress {
-            Some(old) => replace_egress(object, old)?,
+            Some(old) => replace_tc(object, old)?,
             None => attach_egress(object, pins, target)?,
         };
         Ok(Self { attached, xdp: replace_xdp(object, xdp)?, egress })
@@ -106,13 +106,41 @@ impl Attachment {
 }
 
 fn attach_egress(object: &mut Object, pins: &Pins, target: Target<'_>) -> Result<PinnedProgram> {
-    let Target { ifindex, device, .. } = target;
-    let egress = object.egress()?;
-    let link = egress.attach(device, TcAttachType::Egress).with_context(|| {
-        format!("attaching the tc program to the egress of {device}, which takes Linux 6.6 or newer")
+    attach_tc(object, pins, LinkName { hook: Hook::Egress, ifindex: target.ifindex }, target.device)
+}
+
+/// Attaches a tc program to a device of this network namespace, and pins it. What comes in meets it before others' programs:
+/// it sends packets past those.
+pub(super) fn attach_tc(object: &mut Object, pins: &Pins, name: LinkName, device: &str) -> Result<PinnedProgram> {
+    let (program, at, order) = match name.hook {
+        Hook::Ingress => (object.ingress()?, TcAttachType::Ingress, LinkOrder::first()),
+        Hook::Egress | Hook::Xdp(_) => (object.egress()?, TcAttachType::Egress, LinkOrder::default()),
+    };
+    let link = program.attach_with_options(device, at, TcAttachOptions::TcxOrder(order)).with_context(|| {
+        let side = if name.hook == Hook::Ingress { "ingress" } else { "egress" };
+        format!("attaching the tc program to the {side} of {device}, which takes Linux 6.6 or newer")
     })?;
-    let link = FdLink::try_from(egress.take_link(link)?).context("the tc program is attached without a link")?;
-    pins.pin(LinkName { hook: Hook::Egress, ifindex }, link)
+    let link = FdLink::try_from(program.take_link(link)?).context("the tc program is attached without a link")?;
+    pins.pin(name, link)
+}
+
+/// Has a link run the program of this object.
+pub(super) fn replace_tc(object: &mut Object, old: PinnedProgram) -> Result<PinnedProgram> {
+    let name = old.name;
+    let replace = || {
+        let program = if name.hook == Hook::Ingress { object.ingress()? } else { object.egress()? };
+        let id = program.attach_to_link(SchedClassifierLink::try_from(old.into_link())?)?;
+        anyhow::Ok(FdLink::try_from(program.take_link(id)?)?)
+    };
+    PinnedProgram::of(name, replace().with_context(|| format!("replacing the program of {name}"))?)
+}
+
+/// Whether a link of a tc program is on the device of this name.
+pub(super) fn is_tc_here(link: &PinnedProgram, device: &str) -> bool {
+    let at = if link.name.hook == Hook::Ingress { TcAttachType::Ingress } else { TcAttachType::Egress };
+    // Whoever may not ask has found the XDP programs here.
+    SchedClassifier::query_tcx(device, at)
+        .map_or(true, |(_, programs)| programs.iter().any(|program| program.id() == link.program))
 }
 
 fn attach_xdp(object: &mut Object, pins: &Pins, target: Target<'_>) -> Result<(Attached, PinnedProgram)> {
@@ -159,16 +187,6 @@ fn replace_xdp(object: &mut Object, old: PinnedProgram) -> Result<PinnedProgram>
         let xdp = object.xdp()?;
         let id = xdp.attach_to_link(XdpLink::try_from(old.into_link())?)?;
         anyhow::Ok(FdLink::try_from(xdp.take_link(id)?)?)
-    };
-    PinnedProgram::of(name, replace().with_context(|| format!("replacing the program of {name}"))?)
-}
-
-fn replace_egress(object: &mut Object, old: PinnedProgram) -> Result<PinnedProgram> {
-    let name = old.name;
-    let replace = || {
-        let egress = object.egress()?;
-        let id = egress.attach_to_link(SchedClassifierLink::try_from(old.into_link())?)?;
-        anyhow::Ok(FdLink::try_from(egress.take_link(id)?)?)
     };
     PinnedProgram::of(name, replace().with_context(|| format!("replacing the program of {name}"))?)
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::attach::Target;
-use super::pins::{Pins, await_gone};
+use super::pins::{Hook, LinkName, Pins, await_gone};
+use super::ports::{LOOPBACK, Ports};
 use super::{Attached, Attachment, Object};
 use crate::api::types::InterfaceRow;
 use crate::config::Interface;
@@ -23,6 +24,9 @@ pub struct Attachments {
     live: BTreeMap<String, (u32, Attachment)>,
     /// What devices had received when the programs came to them, by index; not of those that an earlier run attached to.
     received: BTreeMap<u32, u64>,
+    ports: Ports,
+    /// The configured interfaces that are bridges.
+    bridges: BTreeSet<String>,
     failed: BTreeMap<String, Failed>,
     object: Object,
     interfaces: Vec<Interface>,
@@ -31,11 +35,11 @@ pub struct Attachments {
 
 /// A device that could not be attached to.
 #[derive(Debug)]
-struct Failed {
+pub(super) struct Failed {
     ifindex: u32,
-    error: String,
+    pub(super) error: String,
     wait: Duration,
-    retry_at: Instant,
+    pub(super) retry_at: Instant,
 }
 
 impl Attachments {
@@ -51,7 +55,14 @@ impl Attachments {
     ) -> Self {
         let live = live.into_iter().map(|(name, attachment)| (name, (attachment.xdp.name.ifindex, attachment)));
         let failed = failed.into_iter().map(|(name, error)| (name, Failed::first(0, error, now)));
-        Self { live: live.collect(), received, failed: failed.collect(), object, interfaces, pins }
+        let (ports, bridges) = (Ports::default(), BTreeSet::new());
+        Self { live: live.collect(), received, ports, bridges, failed: failed.collect(), object, interfaces, pins }
+    }
+
+    /// Takes over what an earlier run has put on ports, and goes on from there.
+    pub(super) fn adopt_ports(&mut self, ports: Ports, devices: &BTreeMap<u32, Device>, now: Instant) {
+        self.ports = ports;
+        self.follow_ports(devices, now);
     }
 
     /// Keeps to another list of interfaces, once [`Self::follow`] is called.
@@ -59,16 +70,41 @@ impl Attachments {
         self.interfaces = interfaces;
     }
 
+    /// Keeps to the ports of these bridges, by name, once [`Self::follow`] is called: those that backends are behind, and those
+    /// of containers' networks. Bridges that are configured as interfaces are kept to anyway.
+    pub fn want_bridges(&mut self, bridges: BTreeSet<String>) {
+        self.ports.want(bridges);
+    }
+
     /// Lets go of devices that are gone, or not wanted any more, or wanted otherwise; attaches to those that are there
-    /// (again). A device that could not be attached to is tried again when it is due, or is another one.
+    /// (again). A device that could not be attached to is tried again when it is due, or is another one. The same for the
+    /// ports of bridges.
     pub fn follow(&mut self, devices: &BTreeMap<u32, Device>, now: Instant) {
-        let index = |name: &str| devices.iter().find(|(_, device)| device.name == name).map(|(&ifindex, _)| ifindex);
-        self.let_go(index);
+        // What XDP hands over is put where it goes by the tc program: that one comes first and goes last.
+        self.let_go(|name| index(devices, name));
+        self.follow_ports(devices, now);
+        self.follow_interfaces(devices, now);
+    }
+
+    /// The ports of bridges, and what they need elsewhere.
+    fn follow_ports(&mut self, devices: &BTreeMap<u32, Device>, now: Instant) {
+        let is_bridge = |name: &String| devices.values().any(|device| device.name == *name && device.is_bridge());
+        self.bridges = self.interfaces.iter().map(|one| &one.name).filter(|name| is_bridge(name)).cloned().collect();
+        let attached = self.interfaces.iter().filter_map(|one| index(devices, &one.name)).collect();
+        self.ports.follow((&mut self.object, &self.pins), devices, &attached, &self.bridges, now);
+    }
+
+    fn follow_interfaces(&mut self, devices: &BTreeMap<u32, Device>, now: Instant) {
         for Interface { name, mode, .. } in self.interfaces.clone() {
-            let Some(ifindex) = index(&name) else { continue };
+            let Some(ifindex) = index(devices, &name) else { continue };
             let waits = self.failed.get(&name).is_some_and(|failed| failed.ifindex == ifindex && now < failed.retry_at);
             if waits || self.live.contains_key(&name) {
                 continue;
+            }
+            let egress = LinkName { hook: Hook::Egress, ifindex };
+            if ifindex == LOOPBACK && self.ports.forget(egress) {
+                // It comes with the XDP program now.
+                self.pins.unpin(egress).unwrap_or_else(|error| tracing::error!(%error, "its pin stays behind"));
             }
             match Attachment::new(&mut self.object, &self.pins, Target { ifindex, device: &name, mode }) {
                 Ok(attachment) => {
@@ -119,7 +155,17 @@ impl Attachments {
 
     /// When to call [`Self::follow`] though no device has changed.
     pub fn retry_at(&self) -> Option<Instant> {
-        self.failed.values().map(|failed| failed.retry_at).min()
+        self.failed.values().map(|failed| failed.retry_at).chain(self.ports.retry_at()).min()
+    }
+
+    /// Where the tc program for ingress is, by device index.
+    pub fn ingress(&self) -> BTreeSet<u32> {
+        self.ports.ingress()
+    }
+
+    /// The configured interfaces that are bridges.
+    pub fn bridges(&self) -> &BTreeSet<String> {
+        &self.bridges
     }
 
     /// Where the programs are, by device index.
@@ -139,12 +185,12 @@ impl Attachments {
         self.live.values().flat_map(|(_, attachment)| attachment.links()).map(|one| one.link).collect()
     }
 
-    /// Every configured device, for a person.
+    /// Every configured device, for a person, and the bridges whose ports Weir is attached to.
     pub fn rows(&self) -> Vec<InterfaceRow> {
         let mode = |name: &String| match (self.live.get(name), self.failed.get(name)) {
-            (Some((_, attachment)), _) => attachment.attached.name(),
-            (None, Some(_)) => "failed",
-            (None, None) => "absent",
+            (Some((_, attachment)), _) => attachment.attached.name().to_owned(),
+            (None, Some(_)) => "failed".to_owned(),
+            (None, None) => "absent".to_owned(),
         };
         let now = received();
         let since = |name: &String| {
@@ -152,18 +198,24 @@ impl Attachments {
             // Drivers may count from zero again when a device is set up anew.
             now.get(ifindex)?.checked_sub(*self.received.get(ifindex)?)
         };
-        let rows = self.interfaces.iter().map(|Interface { name, .. }| (name, mode(name)));
-        rows.map(|(name, mode)| InterfaceRow { name: name.clone(), mode: mode.to_owned(), received: since(name) })
-            .collect()
+        let devices = self.interfaces.iter().map(|one| &one.name).filter(|name| !self.bridges.contains(*name));
+        let devices = devices.map(|name| InterfaceRow { name: name.clone(), mode: mode(name), received: since(name) });
+        let bridges = self.ports.count().iter().map(|(name, ports)| InterfaceRow {
+            name: name.clone(),
+            mode: format!("bridge, {ports} port{}", if *ports == 1 { "" } else { "s" }),
+            received: None,
+        });
+        devices.chain(bridges).collect()
     }
 
     /// What keeps it from being attached everywhere.
     pub fn problems(&self) -> impl Iterator<Item = String> {
-        self.interfaces.iter().filter_map(|Interface { name, .. }| match self.failed.get(name) {
+        let interfaces = self.interfaces.iter().filter_map(|Interface { name, .. }| match self.failed.get(name) {
             Some(failed) => Some(failed.error.clone()),
-            None if self.live.contains_key(name) => None,
+            None if self.live.contains_key(name) || self.bridges.contains(name) => None,
             None => Some(format!("there is no device {name} at the moment; Weir attaches when it appears")),
-        })
+        });
+        interfaces.chain(self.ports.problems())
     }
 
     /// Takes everything off: programs first, then the maps' pins, then the folder. Returns what it was, in words. The maps
@@ -173,9 +225,15 @@ impl Attachments {
     /// Says what could not be taken away; what comes after it is still there.
     pub fn remove(self) -> Result<Vec<String>> {
         // Open descriptors would keep the links, and so the programs on their devices.
-        drop((self.live, self.object));
+        drop((self.live, self.ports, self.object));
         self.pins.remove()
     }
+}
+
+/// The index of a device to attach to: of a bridge it is the ports.
+fn index(devices: &BTreeMap<u32, Device>, name: &str) -> Option<u32> {
+    let found = devices.iter().find(|(_, device)| device.name == name && !device.is_bridge());
+    found.map(|(&ifindex, _)| ifindex)
 }
 
 /// What devices have received, by index; nothing when the kernel does not say.
@@ -187,13 +245,18 @@ pub(super) fn received() -> BTreeMap<u32, u64> {
 }
 
 impl Failed {
-    fn first(ifindex: u32, error: String, now: Instant) -> Self {
+    pub(super) fn first(ifindex: u32, error: String, now: Instant) -> Self {
         Self { ifindex, error, wait: RETRY.0, retry_at: now + RETRY.0 }
     }
 
-    fn again(&self, error: String, now: Instant) -> Self {
+    pub(super) fn again(&self, error: String, now: Instant) -> Self {
         let wait = (self.wait * 2).min(RETRY.1);
         Self { ifindex: self.ifindex, error, wait, retry_at: now + wait }
+    }
+
+    /// Whether it was tried more than once.
+    pub(super) fn has_failed_again(&self) -> bool {
+        self.wait > RETRY.0
     }
 }
 

@@ -9,6 +9,9 @@ mod index;
 mod mapped;
 mod object;
 pub mod pins;
+mod ports;
+#[cfg(test)]
+mod ports_tests;
 mod shape;
 mod takeover;
 mod traffic;
@@ -21,9 +24,9 @@ use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
 use aya::maps::{Array, HashMap, IterableMap as _, MapData, PerCpuArray};
 use lb_common::abi::{
-    Backend, BucketCell, Device, Endpoint, Flow, FlowCount, FlowKey, Limit, LimitCount, LimitScope, Order, OrderKey,
-    PORT_WORDS, PathMtu, QuicIds, QuicKey, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps,
-    Table, Traffic, VipKey, map,
+    Backend, BucketCell, Device, Endpoint, Flow, FlowKey, Limit, LimitCount, LimitScope, Order, OrderKey, PORT_WORDS,
+    PathMtu, QuicIds, QuicKey, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps, Table, Tally,
+    Traffic, VipKey, map,
 };
 use lb_common::{Address, Refusal};
 
@@ -53,7 +56,7 @@ pub struct Kernel {
     flows: Flows,
     /// How many flows had been remembered when there was none any more: as long as it is so many, nobody needs to look.
     empty_at: Cell<Option<u64>>,
-    flow_counts: PerCpuArray<MapData, FlowCount>,
+    tally: PerCpuArray<MapData, Tally>,
     census: HashMap<MapData, FlowKey, u32>,
     orders: HashMap<MapData, OrderKey, Order>,
     source_buckets: HashMap<MapData, SourceKey, u64>,
@@ -115,7 +118,7 @@ impl Kernel {
             )?,
             flows: Flows::new(object, capacity)?,
             empty_at: Cell::new(None),
-            flow_counts: object.map(map::FLOW_COUNTS)?,
+            tally: object.map(map::TALLY)?,
             census: object.map(map::CENSUS)?,
             orders: object.map(map::ORDERS)?,
             source_buckets: object.map(map::SOURCE_BUCKETS)?,
@@ -299,6 +302,9 @@ impl DataPlane for Kernel {
             Op::SetFlags { service, flags } => {
                 self.services.store_u32(*service, offset_of!(Service, flags), *flags)?;
             }
+            Op::SetNetworks { service, networks } => {
+                self.services.store_u32(*service, offset_of!(Service, networks), *networks)?;
+            }
             Op::RemoveService { id } => {
                 self.services.write(*id, Service::default())?;
                 self.bury_service(*id)?;
@@ -399,7 +405,7 @@ impl DataPlane for Kernel {
     }
 
     fn flows(&self) -> Result<Vec<(FlowKey, Flow)>> {
-        let remembered = self.flow_count()?.remembered;
+        let remembered = self.tally()?.remembered;
         if self.empty_at.get() == Some(remembered) {
             return Ok(Vec::new());
         }
@@ -447,8 +453,8 @@ impl DataPlane for Kernel {
         Ok(flows)
     }
 
-    fn flow_count(&self) -> Result<FlowCount> {
-        sum(&self.flow_counts, 0)
+    fn tally(&self) -> Result<Tally> {
+        sum(&self.tally, 0)
     }
 
     fn take_census(&mut self) -> Result<Vec<FlowKey>> {

@@ -105,6 +105,17 @@ impl Object {
         egress(&mut self.ebpf)
     }
 
+    /// The tc program for ingress, which the kernel gets when it is asked for first.
+    pub fn ingress(&mut self) -> Result<&mut SchedClassifier> {
+        let program = self.ebpf.program_mut(program::INGRESS).context("the object has no tc program for ingress")?;
+        let program: &mut SchedClassifier = program.try_into().context("the tc program is of another type")?;
+        if program.fd().is_err() {
+            let _undisturbed = Undisturbed::new()?;
+            program.load().context("loading the tc program for ingress")?;
+        }
+        Ok(program)
+    }
+
     /// All of it, for whoever follows the log of the programs.
     pub fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf

@@ -2,9 +2,9 @@
 
 use aya::maps::MapType;
 use lb_common::abi::{
-    Backend, BucketCell, Device, Endpoint, FlowCount, FlowGroup, FlowKey, FragmentKey, Fragments, Limit, LimitCount,
-    Meta, Order, OrderKey, PORT_WORDS, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat,
-    SnatReply, SnatReplyKey, SourceKey, Stamps, Traffic, VipKey, map,
+    Backend, BucketCell, Device, Endpoint, FlowGroup, FlowKey, FragmentKey, Fragments, Limit, LimitCount, Meta, Order,
+    OrderKey, PORT_WORDS, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply,
+    SnatReplyKey, SourceKey, Stamps, Tally, Traffic, VipKey, map,
 };
 use lb_common::{Address, Refusal, flow_table};
 
@@ -92,7 +92,7 @@ pub(super) const SHAPES: [Shape; 29] = [
     lru::<ReplyKey, ReplyOwner>(map::REPLIES, |of| of.replies),
     mapped::<Stamps>(map::STAMPS, |of| of.services.saturating_mul(of.table_size).div_ceil(2)),
     mapped::<FlowGroup>(map::FLOWS, |of| flow_table::groups(of.flows)),
-    counter::<FlowCount>(map::FLOW_COUNTS, |_| 1),
+    counter::<Tally>(map::TALLY, |_| 1),
     array::<Limit>(map::LIMITS, |of| of.limits),
     array::<BucketCell>(map::SERVICE_BUCKETS, |of| of.limits),
     lru::<SourceKey, u64>(map::SOURCE_BUCKETS, |of| of.sources),
@@ -135,11 +135,11 @@ mod tests {
             (40, 8),
             (4, 8),
             (4, 512),
-            (4, 24),
+            (4, 32),
             (4, 24),
             (4, 64),
             (20, 8),
-            (4, 16),
+            (4, 32),
             (16, 4),
             (4, 296),
             (24, size_of::<Snat>()),
@@ -155,7 +155,7 @@ mod tests {
             (40, 16),
             (4, 64),
         ];
-        assert_eq!((VERSION, sizes, REFUSALS), (4, expected, 35));
+        assert_eq!((VERSION, sizes, REFUSALS), (5, expected, 36));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use lb_common::Address;
 use lb_common::abi::{
-    Backend, BucketCell, Device, Endpoint, Flow, FlowCount, Limit, LimitCount, Order, OrderKey, PathMtu, QuicKey,
-    ReplyKey, ReplyOwner, Service, SourceKey, Stamps, Traffic, VipKey, map,
+    Backend, BucketCell, Device, Endpoint, Flow, Limit, LimitCount, Order, OrderKey, PathMtu, QuicKey, ReplyKey,
+    ReplyOwner, Service, SourceKey, Stamps, Tally, Traffic, VipKey, map,
 };
 use lb_common::tables::FlowCell as _;
 
@@ -46,7 +46,7 @@ pub(super) fn all(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
     services_traffic(from, to)?;
     counters::<Traffic>(from, to, map::BACKEND_TRAFFIC)?;
     counters::<LimitCount>(from, to, map::LIMIT_COUNTS)?;
-    counters::<FlowCount>(from, to, map::FLOW_COUNTS)?;
+    counters::<Tally>(from, to, map::TALLY)?;
     counters::<u64>(from, to, map::REFUSALS)?;
     index(to)
 }

@@ -21,9 +21,11 @@ pub(in crate::dataplane::kernel) enum Hook {
     Xdp(Attached),
     /// The tc program on egress.
     Egress,
+    /// The tc program on ingress.
+    Ingress,
 }
 
-/// The name of a pinned link: `xdp_native_7`, `xdp_skb_7`, `egress_7`. (A BPF file system takes no dots.)
+/// The name of a pinned link: `xdp_native_7`, `xdp_skb_7`, `egress_7`, `ingress_7`. (A BPF file system takes no dots.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::dataplane::kernel) struct LinkName {
     /// Which program.
@@ -38,6 +40,7 @@ impl fmt::Display for LinkName {
             Hook::Xdp(Attached::Native) => "xdp_native",
             Hook::Xdp(Attached::Skb) => "xdp_skb",
             Hook::Egress => "egress",
+            Hook::Ingress => "ingress",
         };
         write!(f, "{hook}_{}", self.ifindex)
     }
@@ -52,6 +55,7 @@ impl FromStr for LinkName {
             "xdp_native" => Hook::Xdp(Attached::Native),
             "xdp_skb" => Hook::Xdp(Attached::Skb),
             "egress" => Hook::Egress,
+            "ingress" => Hook::Ingress,
             _ => return Err(()),
         };
         let name = Self { hook, ifindex: ifindex.parse().map_err(|_| ())? };
@@ -130,7 +134,7 @@ mod tests {
 
     #[test]
     fn names_say_what_they_said() {
-        for hook in [Hook::Xdp(Attached::Native), Hook::Xdp(Attached::Skb), Hook::Egress] {
+        for hook in [Hook::Xdp(Attached::Native), Hook::Xdp(Attached::Skb), Hook::Egress, Hook::Ingress] {
             for ifindex in [1, 7, u32::MAX] {
                 let name = LinkName { hook, ifindex };
                 assert_eq!(name.to_string().parse(), Ok(name));

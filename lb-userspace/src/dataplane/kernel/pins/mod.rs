@@ -4,9 +4,10 @@
 //! STATE/                   this user's alone, locked by who runs
 //!   maps/NAME              the maps that are in use; META says what they are, and is pinned last
 //!   next/NAME              a set that is being made; at rest there is none
-//!   new/xdp, new/egress    the programs that were loaded to work with it; at rest there are none
+//!   new/xdp, new/egress…   the programs that were loaded to work with it; at rest there are none
 //!   links/xdp_native_7     the XDP program on the device with index 7, in native mode
 //!   links/egress_7         the tc program there
+//!   links/ingress_9        the tc program on a bridge's port
 //! ```
 //!
 //! **The first start** makes `next`, and moves it to `maps` when it is whole. Then it attaches, and pins each link at
@@ -183,12 +184,17 @@ impl Pins {
         self.next().pin(object, meta)
     }
 
-    /// Pins its programs, so that a link which runs one of them is known for what it is.
-    pub(super) fn pin_new(&self, object: &mut Object) -> Result<()> {
+    /// Pins its programs, so that a link which runs one of them is known for what it is; the one for ingress when there are
+    /// links of it.
+    pub(super) fn pin_new(&self, object: &mut Object, ingress: bool) -> Result<()> {
         self.folder.make_below(NEW)?;
         let at = |name: &str| self.folder.at(NEW).join(name);
         object.xdp()?.pin(at("xdp")).context("pinning the new XDP program")?;
-        object.egress()?.pin(at("egress")).context("pinning the new tc program")
+        object.egress()?.pin(at("egress")).context("pinning the new tc program")?;
+        if ingress {
+            object.ingress()?.pin(at("ingress")).context("pinning the new tc program for ingress")?;
+        }
+        Ok(())
     }
 
     /// The first set of maps is whole.

@@ -11,8 +11,10 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use lb_common::abi::{Meta, VERSION};
 
+use super::attach::replace_tc;
 use super::attachments::received;
 use super::pins::{Gone, Hook, LinkName, PinnedProgram, Pins, await_gone};
+use super::ports::Ports;
 use super::{Attached, Attachment, Attachments, Capacity, Object};
 use crate::config::Interface;
 use crate::nexthop::Device;
@@ -34,6 +36,8 @@ enum Kind {
 pub struct TakeOver {
     // Before the object, so that links go first.
     live: BTreeMap<String, Attachment>,
+    /// The tc programs that bridges need.
+    tc: Vec<PinnedProgram>,
     links: BTreeMap<LinkName, PinnedProgram>,
     object: Object,
     pins: Pins,
@@ -104,6 +108,7 @@ impl TakeOver {
         let meta = Meta { flow_seed: object.flow_seed(), ..meta };
         Ok(Self {
             live: BTreeMap::new(),
+            tc: Vec::new(),
             links,
             object,
             pins,
@@ -162,7 +167,11 @@ impl TakeOver {
                 "what was told of paths meanwhile is not known until it is told again"
             );
         }
-        Ok(Attachments::of(self.object, self.pins, interfaces, self.live, self.failed, self.received, now))
+        let ports = Ports::of(self.tc);
+        let mut attachments =
+            Attachments::of(self.object, self.pins, interfaces, self.live, self.failed, self.received, now);
+        attachments.adopt_ports(ports, devices, now);
+        Ok(attachments)
     }
 
     /// Carries out one step.
@@ -171,7 +180,8 @@ impl TakeOver {
         match step {
             Step::Pin => {
                 if self.kind == Kind::Resize {
-                    self.pins.pin_new(&mut self.object)?;
+                    let ingress = self.links.keys().any(|name| name.hook == Hook::Ingress);
+                    self.pins.pin_new(&mut self.object, ingress)?;
                 }
                 self.pins.pin_next(&mut self.object, self.meta)
             }
@@ -188,9 +198,10 @@ impl TakeOver {
                 Ok(())
             }
             Step::Update(on) => self.update(on),
+            Step::Replace(name) => self.replace(*name),
             Step::TakeOff(name, why) => {
                 tracing::info!(link = %name, why, "taking the program off");
-                if name.hook != Hook::Egress {
+                if matches!(name.hook, Hook::Xdp(_)) {
                     if self.links.get(name).is_some_and(|link| link.ifindex != 0) {
                         self.commit_point();
                     }
@@ -239,6 +250,20 @@ impl TakeOver {
                 tracing::error!(device = on.device, error = format!("{error:#}"), "cannot replace the program");
                 self.failed.insert(on.device.clone(), format!("{error:#}"));
                 names.iter().try_for_each(|&name| self.pins.unpin(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, name: LinkName) -> Result<()> {
+        let link = self.links.remove(&name).context("a link to be replaced is not there")?;
+        self.commit_point();
+        match replace_tc(&mut self.object, link) {
+            Ok(link) => self.tc.push(link),
+            Err(error) => {
+                // A container that has just gone, most likely. Whatever is wanted is attached anew.
+                tracing::warn!(link = %name, error = format!("{error:#}"), "cannot replace the program");
+                self.pins.unpin(name)?;
             }
         }
         Ok(())

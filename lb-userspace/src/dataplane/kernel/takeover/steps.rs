@@ -6,8 +6,9 @@ use anyhow::{Result, bail, ensure};
 
 use super::{Kind, TakeOver};
 use crate::config::{Interface, Mode};
-use crate::dataplane::kernel::attach::{Target, program_on};
+use crate::dataplane::kernel::attach::{Target, is_tc_here, program_on};
 use crate::dataplane::kernel::pins::{Hook, LinkName, PinnedProgram};
+use crate::dataplane::kernel::ports::LOOPBACK;
 use crate::nexthop::Device;
 
 /// One step. What can fail, and what no packet sees, comes first.
@@ -23,6 +24,8 @@ pub(super) enum Step {
     Attach(On),
     /// From here on the old programs go: replace those on a device.
     Update(On),
+    /// Replace a tc program that bridges need.
+    Replace(LinkName),
     /// Take a program off.
     TakeOff(LinkName, &'static str),
     /// Take the programs off a device and attach them in another mode.
@@ -92,6 +95,10 @@ impl TakeOver {
                 ensure!(self.kind != Kind::Fresh, "there is no device {name} at the moment");
                 continue;
             };
+            // Its ports get the program.
+            if devices.get(&ifindex).is_some_and(Device::is_bridge) {
+                continue;
+            }
             let on = On { device: name.clone(), ifindex, mode: *mode };
             match here.remove(&ifindex).map(|name| name.hook) {
                 Some(Hook::Xdp(attached)) if attached.suits(*mode) => update.push(Step::Update(on)),
@@ -100,12 +107,26 @@ impl TakeOver {
             }
         }
         take_off.extend(here.into_values().map(|name| Step::TakeOff(name, "its device is not configured any more")));
-        // Without its XDP program it says nothing that is needed, and a new one comes with its own.
-        let has_xdp = |ifindex| self.links.keys().any(|name| name.hook != Hook::Egress && name.ifindex == ifindex);
-        let alone = self.links.keys().filter(|name| name.hook == Hook::Egress && !has_xdp(name.ifindex));
-        first.extend(alone.map(|&name| Step::TakeOff(name, "its device has no XDP program")));
+        let (mut replace, mut alone) = (vec![], vec![]);
+        for (&name, link) in self.links.iter().filter(|(name, _)| !matches!(name.hook, Hook::Xdp(_))) {
+            let device = devices.get(&name.ifindex);
+            let has_xdp = self.links.keys().any(|one| matches!(one.hook, Hook::Xdp(_)) && one.ifindex == name.ifindex);
+            let is_interface = device.is_some_and(|device| interfaces.iter().any(|one| one.name == device.name));
+            let is_seen_alone = name.ifindex == LOOPBACK && !is_interface || device.is_some_and(Device::is_bridge);
+            match name.hook {
+                Hook::Egress if has_xdp => {}
+                // Without its XDP program it says nothing that is needed, and a new one comes with its own.
+                Hook::Egress if !is_seen_alone => {
+                    alone.push(Step::TakeOff(name, "its device has no XDP program"));
+                }
+                _ if link.ifindex == 0 => alone.push(Step::TakeOff(name, "its device is gone")),
+                _ if device.is_some_and(|device| is_tc_here(link, &device.name)) => replace.push(Step::Replace(name)),
+                _ => take_off.push(Step::TakeOff(name, "its device is in another network namespace")),
+            }
+        }
+        first.extend(alone);
         let last = if self.kind == Kind::Resize { vec![Step::CatchUp, Step::Swap, Step::Sweep] } else { vec![] };
-        Ok([first, attach, update, take_off, reattach, last].concat())
+        Ok([first, attach, update, replace, take_off, reattach, last].concat())
     }
 }
 
