@@ -52,7 +52,7 @@ impl Following {
         let mut kept: Vec<String> = Vec::new();
         for (name, registry) in &config.registries {
             let wanted = wanted(config, name);
-            if wanted.is_empty() {
+            if wanted.is_empty() && !registry.declares() {
                 tracing::info!(registry = name, "no service uses it: not followed");
                 continue;
             }
@@ -104,6 +104,10 @@ impl Following {
 
 /// What the services of a configuration want of a registry.
 fn wanted(config: &Config, registry: &str) -> Vec<Wanted> {
+    // One that tells everything is not followed anew when a service is added.
+    if config.registries.get(registry).is_some_and(Registry::declares) {
+        return Vec::new();
+    }
     config.services.iter().filter(|service| service.registry == registry).map(|service| service.wanted()).collect()
 }
 
@@ -121,7 +125,16 @@ pub async fn ask(config: &Config, names: &[String]) -> Result<BTreeMap<String, S
         asking.spawn(async move {
             let (reports, mut heard) = mpsc::channel(1);
             let following = tokio::spawn(source.follow(Publisher::new(&name, reports)));
-            let first = tokio::time::timeout(ANSWER, heard.recv()).await;
+            let first = tokio::time::timeout(ANSWER, async {
+                // What it declares comes before it.
+                loop {
+                    match heard.recv().await {
+                        Some(Update { report: Report::Declared(_), .. }) => {}
+                        first => break first,
+                    }
+                }
+            });
+            let first = first.await;
             following.abort();
             (name, first)
         });
@@ -135,7 +148,7 @@ pub async fn ask(config: &Config, names: &[String]) -> Result<BTreeMap<String, S
             Ok(Some(Update { report: Report::Problem(problem), .. })) => {
                 anyhow::bail!("registry {name} cannot be asked, and without it nobody knows what would move: {problem}")
             }
-            Ok(None) | Err(_) => anyhow::bail!(
+            Ok(Some(Update { report: Report::Declared(_), .. }) | None) | Err(_) => anyhow::bail!(
                 "registry {name} did not answer within {} s, and without it nobody knows what would move",
                 ANSWER.as_secs()
             ),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use lb_common::parse::{SCTP, TCP, UDP};
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,18 @@ pub struct Vip {
     pub port: u16,
     /// The transport protocol.
     pub protocol: Protocol,
+}
+
+impl FromStr for Vip {
+    type Err = ();
+
+    /// Reads what [`fmt::Display`] writes.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (socket, protocol) = text.rsplit_once('/').ok_or(())?;
+        let socket: SocketAddr = socket.parse().map_err(|_| ())?;
+        let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|one| one.name() == protocol);
+        Ok(Self { address: socket.ip(), port: socket.port(), protocol: protocol.ok_or(())? })
+    }
 }
 
 impl fmt::Display for Vip {

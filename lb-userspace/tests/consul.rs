@@ -185,7 +185,7 @@ async fn tls_and_tokens_are_asked_for_and_shown() {
                 assert!(problem.contains(expected), "{problem}");
                 println!("{problem}");
             }
-            Report::Snapshot(snapshot) => panic!("expected {expected}, found {snapshot:?}"),
+            other => panic!("expected {expected}, found {other:?}"),
         }
     }
 }

@@ -57,7 +57,8 @@ pub(super) fn read(service: &mut Table<'_, '_>) -> Vec<Limit> {
     tables.into_iter().filter_map(read_one).collect()
 }
 
-fn read_one(mut table: Table<'_, '_>) -> Option<Limit> {
+/// Reads the table of one limit.
+pub(crate) fn read_one(mut table: Table<'_, '_>) -> Option<Limit> {
     table.require("per", "service or source");
     let per = table.choice("per", &PERS);
     table.require("unit", "packets/s or bytes/s");

@@ -1,5 +1,6 @@
 //! The configuration file: what a person wrote, checked.
 
+mod declared;
 mod document;
 mod duration;
 mod forward;
@@ -7,10 +8,12 @@ mod interface;
 mod limit;
 mod nearest;
 mod own;
+mod prefix;
 mod prime;
 mod problem;
 mod quic;
 mod registry;
+mod registry_docker;
 mod secret;
 mod service;
 mod share;
@@ -23,21 +26,25 @@ mod weir;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub(crate) use document::{Document, read_bytes, read_text};
+pub(crate) use document::{Document, quoted, read_bytes, read_text};
 pub use duration::{parse_duration, show_duration};
 pub(crate) use forward::FORWARDS;
 pub use forward::Forward;
 pub use interface::{Interface, Mode};
+pub(crate) use limit::read_one as read_limit;
 pub use limit::{Limit, MAX_BURST_S, MAX_LIMITS, MAX_PACKET_RATE, MAX_RATE, Per, Unit};
+pub(crate) use nearest::nearest;
+pub use prefix::Prefix;
 pub use problem::{ConfigError, MAX_PROBLEMS, Problem};
 pub use quic::Quic;
 pub use registry::{ConsulRegistry, FileRegistry, Identity, Registry, Token};
 pub(crate) use registry::{MAX_NAME_BYTES, is_token};
+pub use registry_docker::{DockerRegistry, DockerTls, Engine};
 pub use secret::Secret;
 pub use service::{MAX_SERVICES, Service};
 pub use share::{NoShare, Share};
 pub use slow_start::SlowStart;
-pub(crate) use table::{Table, name};
+pub(crate) use table::{Table, name, one_of};
 pub use weir::{
     ClosedPorts, DEFAULT_MAX_FLOWS, DEFAULT_MAX_SOURCES, DEFAULT_SOCKET, DEFAULT_STATE, DEFAULT_TABLE_SIZE, OnExit,
     Weir,

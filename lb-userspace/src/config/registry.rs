@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use reqwest::Url;
 
 use super::document::quoted;
+use super::registry_docker::{self, DockerRegistry};
 use super::secret::Secret;
 use super::table::{Table, describe};
 
@@ -23,6 +24,23 @@ pub enum Registry {
     File(FileRegistry),
     /// A Consul agent.
     Consul(ConsulRegistry),
+    /// A Docker engine.
+    Docker(DockerRegistry),
+    /// A Docker engine that is a manager of a swarm.
+    Swarm(DockerRegistry),
+}
+
+impl Registry {
+    /// Whether it knows at every moment which endpoints there are: one that it does not name any more is gone, and where
+    /// it was something else may be.
+    pub const fn is_authoritative(&self) -> bool {
+        matches!(self, Self::Docker(_) | Self::Swarm(_))
+    }
+
+    /// Whether it tells all that it has and may create services, so that it is followed though no service names it.
+    pub const fn declares(&self) -> bool {
+        matches!(self, Self::Docker(_) | Self::Swarm(_))
+    }
 }
 
 /// `type = "file"`.
@@ -69,7 +87,12 @@ pub struct Identity {
 enum Kind {
     File,
     Consul,
+    Docker,
+    Swarm,
 }
+
+const KINDS: [(&str, Kind); 4] =
+    [("file", Kind::File), ("consul", Kind::Consul), ("docker", Kind::Docker), ("swarm", Kind::Swarm)];
 
 /// Reads every `[registry.NAME]`; paths in it start at `directory`. A registry that is wrong is `None`: services may
 /// name it all the same.
@@ -94,7 +117,7 @@ pub(super) fn read(root: &mut Table<'_, '_>, directory: &Path) -> BTreeMap<Strin
 }
 
 fn read_one(mut table: Table<'_, '_>, directory: &Path) -> Option<Registry> {
-    let kind = match table.choice("type", &[("file", Kind::File), ("consul", Kind::Consul)]) {
+    let kind = match table.choice("type", &KINDS) {
         Some(found) => found.value,
         // Of an unknown type no key can be judged.
         None if table.has("type") => return None,
@@ -103,6 +126,8 @@ fn read_one(mut table: Table<'_, '_>, directory: &Path) -> Option<Registry> {
     let registry = match kind {
         Kind::File => read_file(&mut table, directory).map(Registry::File),
         Kind::Consul => read_consul(&mut table, directory).map(Registry::Consul),
+        Kind::Docker => registry_docker::read(&mut table, directory).map(Registry::Docker),
+        Kind::Swarm => registry_docker::read(&mut table, directory).map(Registry::Swarm),
     };
     table.finish();
     registry

@@ -13,6 +13,7 @@ use super::registry::{MAX_NAME_BYTES, Registry};
 use super::slow_start::{self, SlowStart};
 use super::table::{Found, Table, name, one_of};
 use super::weir::{DURATION, Weir};
+use crate::source::declared::Allow;
 use crate::source::{Wanted, unreachable_kind};
 use crate::vip::{Protocol, Vip};
 
@@ -44,6 +45,8 @@ pub struct Service {
     pub slow_start: Option<SlowStart>,
     /// Its rate limits, at most [`super::MAX_LIMITS`].
     pub limits: Vec<Limit>,
+    /// Who may use it, where its registry says; `None` is everybody.
+    pub allow: Option<Allow>,
 }
 
 impl Service {
@@ -109,6 +112,11 @@ fn read_one(
             let text = "found with a registry of type \"file\", expected only with \"consul\": files have no tags";
             table.problem(tags.line, "registry_tags", text);
         }
+        (Some(Registry::Docker(_) | Registry::Swarm(_)), Some(tags)) => {
+            let text = "found with a registry of type \"docker\" or \"swarm\", expected only with \"consul\": labels \
+                        say what a container serves";
+            table.problem(tags.line, "registry_tags", text);
+        }
         (Some(Registry::Consul(_)), tags) => check_key(&table, registry_service.or(service_name), tags.as_ref()),
         _ => {}
     }
@@ -139,6 +147,7 @@ fn read_one(
         idle,
         slow_start,
         limits,
+        allow: None,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What the reader accepts, and the very words it refuses with.
 
+mod docker;
 mod forwarding;
 mod keeping;
 mod refusals;
@@ -69,6 +70,7 @@ fn the_example_is_understood() {
         quic: None,
         idle: Duration::from_secs(3600),
         slow_start: None,
+        allow: None,
         limits: vec![limit],
     };
     assert_eq!(config.services, [service]);

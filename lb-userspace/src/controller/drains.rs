@@ -181,7 +181,8 @@ impl<P: DataPlane> Controller<P> {
     pub(super) fn backend_state(&self, whose: &Whose) -> &'static str {
         let flags = self.orders.get(whose).flags;
         let share = self.share(whose);
-        if flags & OrderFlags::REMOVED != 0 {
+        let gone = self.desired.services.get(&whose.0).is_some_and(|service| service.cut.contains(&whose.1));
+        if gone || flags & OrderFlags::REMOVED != 0 {
             "removed"
         } else if share == 0 {
             if self.is_needed(whose) { "draining" } else { "drained" }

@@ -5,7 +5,6 @@
 //! that drain do not disturb its rest before the last of their connections has ended, which takes hours.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Controller, error_limit, flow_limit};
@@ -103,7 +102,8 @@ impl<P: DataPlane> Controller<P> {
     }
 
     /// Takes in what the kernel says.
-    pub(super) fn stand(&mut self, ground: Ground) {
+    pub(super) fn stand(&mut self, mut ground: Ground) {
+        ground.networks = self.networks_of_ports(&ground.hops);
         match self.ground.changed(&ground) {
             Some(changed) if changed.is_empty() => {}
             Some(changed) => {
@@ -138,7 +138,7 @@ impl<P: DataPlane> Controller<P> {
             }
             turns -= usize::from(turns > 0 && self.waiting.contains(&service.vip));
             let one = merging.service(service, roster);
-            let wanted = one.service;
+            let wanted = DesiredService { networks: self.who_may(service), ..one.service };
             if !one.short && !roster.remembered && !is_under_way(&wanted) {
                 let known = AtRest::of(roster, one.taken, &service.vip, &wanted, &self.state);
                 merged.at_rest.push((service.vip, known));
@@ -147,7 +147,22 @@ impl<P: DataPlane> Controller<P> {
             fresh.services.insert(service.vip, wanted);
         }
         for vip in self.state.services.keys().filter(|vip| !listed.contains(vip)) {
-            fresh.services.insert(*vip, merging.retired(vip));
+            let former = self.retired.get(vip).map(|former| former.registry.as_str());
+            // One that was there before this run may be of a registry that has not said yet which services it creates.
+            let creators: Vec<&str> = match former {
+                Some(former) => vec![former],
+                None if self.adopted => self.config.creators(vip.address).collect(),
+                None => vec![],
+            };
+            let has_not_spoken = |name: &&str| !self.registries.declared().contains_key(*name);
+            let waits = former.is_none() && creators.iter().any(has_not_spoken);
+            let service = if waits {
+                merging.as_held(vip)
+            } else {
+                let is_gone = |address| creators.iter().all(|name| self.registries.is_gone(name, address));
+                merging.retired(vip, |address| !creators.is_empty() && is_gone(address))
+            };
+            fresh.services.insert(*vip, service);
         }
         let (size, ramps) = (self.capacity.table_size, &mut self.ramps);
         ramps.hold_back(&mut fresh, &self.config, &self.state, size, now);
@@ -247,16 +262,4 @@ fn is_under_way(service: &DesiredService) -> bool {
         || !service.cut.is_empty()
         || service.backends.values().any(|backend| is_ramping(backend.share))
         || service.backends.values().all(|backend| backend.share == 0)
-}
-
-impl Ground {
-    /// The addresses that are reached in another way on other ground; `None` when that may be all of them.
-    fn changed(&self, other: &Self) -> Option<BTreeSet<std::net::IpAddr>> {
-        let (old, new) = (&self.hops, &other.hops);
-        if self.attached != other.attached || self.peers_with_xdp != other.peers_with_xdp || old.devices != new.devices
-        {
-            return None;
-        }
-        Some(if Arc::ptr_eq(old, new) { BTreeSet::new() } else { old.unlike(new).collect() })
-    }
 }

@@ -1,6 +1,9 @@
 //! The controller: hears registries and the kernel, and keeps the data plane in step.
 
 mod addresses;
+mod declaring;
+#[cfg(test)]
+mod declaring_tests;
 mod drains;
 mod keeping;
 mod previews;
@@ -28,6 +31,7 @@ use crate::dataplane::{Capacity, DataPlane, Release};
 use crate::desired::{Desired, Ground};
 use crate::handover::Handover;
 use crate::limiter;
+use crate::networks::Networks;
 use crate::nexthop::{Hop, MAX_FOLLOWED, StackReason};
 use crate::orders::Orders;
 use crate::plan::{Adopted, Preview, State, Step, adopt};
@@ -102,7 +106,10 @@ fn error_limit() -> abi::Limit {
 /// The controller's state and its data plane. Does no I/O but the data plane's.
 #[derive(Debug)]
 pub struct Controller<P> {
+    /// What is in force: what a person wrote, and what registries declare.
     config: Config,
+    /// What a person wrote, where that may be something else.
+    written: Option<Config>,
     plane: P,
     /// How large the maps are.
     capacity: Capacity,
@@ -115,8 +122,9 @@ pub struct Controller<P> {
     orders: Orders,
     handover: Handover,
     ramps: Ramps,
-    /// The idle time-outs of services that were configured before: their connections go on.
-    retired: BTreeMap<Vip, Duration>,
+    networks: Networks,
+    /// Services that were configured before: their connections go on.
+    retired: BTreeMap<Vip, Former>,
     /// What has to be sent for connections that were cut off.
     resets: Vec<Reset>,
     /// When the flow table is to be read again.
@@ -149,6 +157,15 @@ pub struct Controller<P> {
     behind: Option<Behind>,
 }
 
+/// What is still to know of a service that is not configured any more.
+#[derive(Debug, Clone)]
+struct Former {
+    /// How long a silent flow of it is believed.
+    idle: Duration,
+    /// The registry that knew its backends.
+    registry: String,
+}
+
 #[derive(Debug)]
 struct Behind {
     error: String,
@@ -163,6 +180,7 @@ impl<P: DataPlane> Controller<P> {
             state: State::new(capacity(&config)),
             capacity: capacity(&config),
             adopted: false,
+            written: declaring::may_differ(&config).then(|| config.clone()),
             config,
             plane,
             desired: Desired::default(),
@@ -170,6 +188,7 @@ impl<P: DataPlane> Controller<P> {
             orders: Orders::default(),
             handover: Handover::default(),
             ramps: Ramps::default(),
+            networks: Networks::default(),
             retired: BTreeMap::new(),
             resets: Vec::new(),
             sweep_at: None,
@@ -214,7 +233,16 @@ impl<P: DataPlane> Controller<P> {
         }
         registries.remember(&config, &state);
         let orders = Orders::read(dump.orders);
-        Ok(Self { state, capacity, adopted: true, whole: true, orders, ..Self::new(config, plane, registries, now) })
+        let networks = Networks::of(&state.devices);
+        Ok(Self {
+            state,
+            capacity,
+            adopted: true,
+            whole: true,
+            orders,
+            networks,
+            ..Self::new(config, plane, registries, now)
+        })
     }
 
     /// What registries said, for whoever follows them.
@@ -225,8 +253,12 @@ impl<P: DataPlane> Controller<P> {
     /// Takes in what sources say, and acts on the outcome.
     pub fn hear(&mut self, updates: impl IntoIterator<Item = Update>, now: Instant) {
         for update in updates {
+            if self.registries.takes_effect(&update) {
+                self.declare();
+            }
             self.registries.hear(&self.config, update, now);
         }
+        self.know_networks();
         if self.spoke.is_none() && self.registries.all_spoke() {
             self.spoke = Some(now);
         }

@@ -356,12 +356,12 @@ proptest! {
         world.flows.clear();
         world.pass(240, true);
         prop_assert_eq!((world.moving(), world.tables().flows.len()), (0, 0));
-        let lookups = world.tables().flow_counts.get().lookups;
+        let lookups = world.tables().tally.get().lookups;
         for client in 0..100 {
             world.exchange(true, client, SYN);
             world.exchange(false, client, SYN);
         }
-        prop_assert_eq!(world.tables().flow_counts.get().lookups, lookups);
+        prop_assert_eq!(world.tables().tally.get().lookups, lookups);
     }
 }
 

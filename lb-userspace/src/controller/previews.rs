@@ -7,9 +7,9 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use lb_common::abi::{FlowKey, ServiceFlags};
 
-use super::Controller;
+use super::{Controller, declaring};
 use crate::api::types::{Change, PlanBackend, PlanReport, PlannedBackend, PlannedService};
-use crate::config::{Config, Service, Share};
+use crate::config::{Config, Registry, Service, Share};
 use crate::dataplane::{DataPlane, Op};
 use crate::desired::{self, Ground, Roster};
 use crate::plan::{Preview, PreviewedBackend, PreviewedService, preview, weight_of};
@@ -80,7 +80,8 @@ impl<P: DataPlane> Controller<P> {
         let roster = |new: &Service| {
             let mut roster = self.roster(config, new).or_else(|| former(new)).cloned().unwrap_or_default();
             if let Some(answer) = answers.get(&new.registry) {
-                roster.hear(answer.get(&new.wanted().key()));
+                let authoritative = config.registries.get(&new.registry).is_some_and(Registry::is_authoritative);
+                roster.hear(answer.get(&new.wanted().key()), authoritative);
             }
             (new.name.clone(), roster)
         };
@@ -98,6 +99,8 @@ impl<P: DataPlane> Controller<P> {
         census: &[FlowKey],
     ) -> Result<PlanReport> {
         self.must_be_possible(config)?;
+        let (config, misdeclared) = self.in_force(config);
+        let config = &config;
         let rosters = self.rosters(config, answers);
         let (mut desired, problems) = desired::merge(config, &rosters, &self.ground, &self.orders, &self.state);
         desired.flow_limit = self.desired.flow_limit;
@@ -106,6 +109,7 @@ impl<P: DataPlane> Controller<P> {
             .iter()
             .flat_map(|(name, all)| all.iter().map(move |one| format!("service {name}: {one}")))
             .collect();
+        notes.extend(misdeclared.into_values().flatten());
         if config.services.iter().any(|service| service.slow_start.is_some()) {
             notes.push(
                 "with slow_start a new backend's slots move step by step; these figures are for the end".to_owned(),
@@ -218,9 +222,11 @@ impl<P: DataPlane> Controller<P> {
         now: Instant,
     ) -> Result<()> {
         self.must_be_possible(&config)?;
+        self.written = declaring::may_differ(&config).then(|| config.clone());
+        let (config, misdeclared) = self.in_force(&config);
+        self.registries.misdeclare(misdeclared);
         self.registries.rosters = self.rosters(&config, answers);
-        self.retired.extend(self.config.services.iter().map(|service| (service.vip, service.idle)));
-        self.config = config;
+        self.go_by(config);
         self.stand(ground);
         self.at_rest.clear();
         self.reconcile(now);

@@ -1,36 +1,48 @@
 //! What each registry said last, and whether it still speaks.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::api::types::RegistryRow;
-use crate::config::Config;
+use crate::config::{Config, Registry};
 use crate::desired::Roster;
 use crate::plan::{BackendState, State, weight_of};
 use crate::server_id::ServerId;
+use crate::source::declared::Declared;
 use crate::source::{Endpoint, Report, Snapshot, Update};
 
 /// Every configured registry, and the rosters of the services that came of them.
 #[derive(Debug, Default)]
 pub struct Registries {
-    by_name: BTreeMap<String, Registry>,
+    pub(super) by_name: BTreeMap<String, Heard>,
     /// The endpoints that stand, by the service's name.
     pub rosters: BTreeMap<String, Roster>,
+    /// What is in force of what registries declared, by the registry's name.
+    pub(super) declared: BTreeMap<String, Arc<Declared>>,
+    /// What is wrong with that, by the registry's name.
+    pub(super) misdeclared: BTreeMap<String, Vec<String>>,
 }
 
-#[derive(Debug)]
-struct Registry {
+/// What was heard of a registry.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
     source: String,
     last_good: Option<Instant>,
     problem: Option<String>,
+    /// What it declared for the snapshot that comes.
+    pub(super) pending: Option<Arc<Declared>>,
+    /// The addresses of its endpoints, when it is authoritative and has spoken.
+    pub(super) addresses: Option<BTreeSet<IpAddr>>,
+    /// What it says of services that are neither configured nor created.
+    pub(super) unclaimed: Vec<String>,
 }
 
 impl Registries {
     /// Notes that a registry is followed; `source` says what it is.
     pub fn expect(&mut self, name: &str, source: String) {
-        self.by_name.insert(name.to_owned(), Registry { source, last_good: None, problem: None });
+        self.by_name.insert(name.to_owned(), Heard { source, ..Heard::default() });
     }
 
     /// Notes that a registry is not followed any more.
@@ -57,7 +69,8 @@ impl Registries {
             // Also without any: the service is there, and its packets are refused by name.
             let held =
                 Some("the registry has not answered since Weir began anew; the backends of before stand".to_owned());
-            self.rosters.insert(service.name.clone(), Roster { endpoints, held, remembered: true });
+            self.rosters
+                .insert(service.name.clone(), Roster { endpoints, held, remembered: true, authoritative: false });
         }
     }
 
@@ -73,6 +86,7 @@ impl Registries {
                 registry.last_good = Some(now);
                 self.call(config, name, Some(&snapshot));
             }
+            Report::Declared(declared) => registry.pending = Some(declared),
             Report::Problem(problem) => {
                 if registry.problem.as_ref() != Some(&problem) {
                     let stands =
@@ -87,6 +101,15 @@ impl Registries {
 
     /// Hands every service of a registry what was said of it, or nothing but that it was asked.
     fn call(&mut self, config: &Config, name: &str, snapshot: Option<&Snapshot>) {
+        let kind = config.registries.get(name);
+        let authoritative = kind.is_some_and(Registry::is_authoritative);
+        if let (true, Some(snapshot), Some(registry)) = (authoritative, snapshot, self.by_name.get_mut(name)) {
+            let addresses = snapshot.values().flat_map(|endpoints| endpoints.iter().map(|endpoint| endpoint.address));
+            registry.addresses = Some(addresses.collect());
+        }
+        if let (true, Some(snapshot)) = (kind.is_some_and(Registry::declares), snapshot) {
+            self.claim(config, name, snapshot);
+        }
         for service in config.services.iter().filter(|service| service.registry == name) {
             if !self.rosters.contains_key(&service.name) {
                 self.rosters.insert(service.name.clone(), Roster::default());
@@ -94,7 +117,7 @@ impl Registries {
             let Some(roster) = self.rosters.get_mut(&service.name) else { continue };
             let Some(snapshot) = snapshot else { continue };
             let held = roster.held.is_some();
-            roster.hear(snapshot.get(&service.wanted().key()));
+            roster.hear(snapshot.get(&service.wanted().key()), authoritative);
             match &roster.held {
                 Some(reason) if !held => tracing::warn!(service = service.name, registry = name, reason, "held back"),
                 None if held => tracing::info!(service = service.name, registry = name, "not held back any more"),
@@ -110,18 +133,26 @@ impl Registries {
 
     /// All of them, for a person.
     pub fn rows(&self, now: Instant) -> Vec<RegistryRow> {
-        let row = |(name, registry): (&String, &Registry)| RegistryRow {
+        let row = |(name, registry): (&String, &Heard)| RegistryRow {
             name: name.clone(),
             source: registry.source.clone(),
-            state: match (&registry.problem, registry.last_good) {
+            state: match (self.problem(name, registry), registry.last_good) {
                 (Some(_), _) => "failing",
                 (None, Some(_)) => "ok",
                 (None, None) => "waiting",
             }
             .to_owned(),
-            problem: registry.problem.clone(),
+            problem: self.problem(name, registry),
             last_good_s: registry.last_good.map(|at| now.saturating_duration_since(at).as_secs()),
         };
         self.by_name.iter().map(row).collect()
+    }
+
+    /// Everything that is wrong with a registry and what it says.
+    fn problem(&self, name: &str, registry: &Heard) -> Option<String> {
+        let misdeclared = self.misdeclared.get(name).into_iter().flatten();
+        let all: Vec<&str> =
+            registry.problem.iter().chain(misdeclared).chain(&registry.unclaimed).map(String::as_str).collect();
+        (!all.is_empty()).then(|| all.join("\n"))
     }
 }

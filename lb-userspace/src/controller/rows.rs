@@ -29,7 +29,8 @@ impl<P: DataPlane> Controller<P> {
             problems.iter().map(move |problem| format!("service {service}: {problem}"))
         });
         let behind = self.behind.iter().map(|behind| format!("the data plane is behind: {}", behind.error));
-        let problems = troubles.into_iter().chain(behind).chain(failing).chain(services).collect();
+        let problems =
+            troubles.into_iter().chain(behind).chain(self.networks.problems()).chain(failing).chain(services).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -62,7 +63,7 @@ impl<P: DataPlane> Controller<P> {
     fn moving(&self) -> Moving {
         let moving = self.state.services.values().map(|service| service.moving());
         // Counters that cannot be read now are shown by the next question.
-        let count = self.plane.flow_count().unwrap_or_default();
+        let count = self.plane.tally().unwrap_or_default();
         Moving {
             slots: moving.clone().sum(),
             services: moving.filter(|slots| *slots > 0).count(),
@@ -125,7 +126,9 @@ impl<P: DataPlane> Controller<P> {
             let merged = roster.map(|(configured, roster)| merging.service(configured, roster).service);
             let desired = merged.as_ref().unwrap_or(desired);
             let held = state.iter().flat_map(|state| state.backends.keys());
-            let all: BTreeSet<&SocketAddr> = held.chain(&desired.cut).collect();
+            // What a person took out is shown for as long as the order stands.
+            let ordered = desired.cut.iter().filter(|listens| self.orders.get(&(*vip, **listens)).flags != 0);
+            let all: BTreeSet<&SocketAddr> = held.chain(ordered).collect();
             for listens in all {
                 rows.push(self.backend_row(vip, listens, desired.backends.get(listens))?);
             }
@@ -205,7 +208,8 @@ impl<P: DataPlane> Controller<P> {
             services.push(carried(self.name(vip), traffic));
         }
         let gone = carried(String::new(), self.plane.gone_traffic()?);
-        let mut ledger = Ledger { services, gone, refusals: self.refusals()?, sum: 0, interfaces };
+        let inside = self.plane.tally()?.inside;
+        let mut ledger = Ledger { services, gone, refusals: self.refusals()?, sum: 0, inside, interfaces };
         ledger.add_up();
         Ok(ledger)
     }

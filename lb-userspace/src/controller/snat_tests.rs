@@ -256,8 +256,9 @@ fn a_backend_that_nobody_can_send_to_is_said() {
     let report = Report::Snapshot([("web".to_owned(), all.into())].into());
     world.controller.hear([Update { registry: "local".into(), report }], world.now);
     let mut hops = NextHops::default();
-    let frame = Frame { ifindex: 3, tags: abi::Tags::vlan(7), source: [2; 6], destination: [4; 6], mtu: 1500 };
-    let Frame { ifindex, tags, source, destination, mtu } = frame;
+    let frame =
+        Frame { ifindex: 3, tags: abi::Tags::vlan(7), source: [2; 6], destination: [4; 6], mtu: 1500, port: None };
+    let Frame { ifindex, tags, source, destination, mtu, port: _ } = frame;
     let reached = |hop| Reached { frame: Some(frame), ..Reached::by(hop) };
     let device = || reached(Hop::Device { ifindex, tags, source, destination, mtu });
     let ip = |address: &str| -> IpAddr { address.parse().expect("good") };

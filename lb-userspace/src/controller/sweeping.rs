@@ -25,7 +25,7 @@ const SOON: Duration = Duration::from_millis(100);
 impl<P: DataPlane> Controller<P> {
     /// Sees to it that the flow table is read when there is something to see.
     pub(super) fn schedule_sweep(&mut self, now: Instant) {
-        if !self.handover.is_due(&self.state) && !self.orders_wait() {
+        if !self.handover.is_due(&self.state) && !self.orders_wait() && self.cut().is_empty() {
             self.sweep_at = None;
             return;
         }
@@ -96,16 +96,20 @@ impl<P: DataPlane> Controller<P> {
     /// A service's idle time-out, in seconds.
     pub(super) fn idle_s(&self, vip: &Vip) -> u32 {
         let configured = self.config.services.iter().find(|service| service.vip == *vip);
-        let idle = configured.map(|service| service.idle).or_else(|| self.retired.get(vip).copied());
+        let idle = configured.map(|service| service.idle).or_else(|| self.retired.get(vip).map(|former| former.idle));
         let idle = idle.unwrap_or_else(|| self.config.weir.idle(vip.protocol));
         u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)
     }
 
-    /// Backends, by id, whose connections are not kept.
+    /// Backends, by id, whose connections are not kept: by an order, or because they are gone.
     pub(super) fn cut(&self) -> BTreeSet<u32> {
         let removed = self.orders.iter().filter(|(_, order)| order.flags & OrderFlags::REMOVED != 0);
+        let removed = removed.map(|((vip, listens), _)| (vip, listens));
+        let gone =
+            self.desired.services.iter().flat_map(|(vip, one)| one.cut.iter().map(move |listens| (vip, listens)));
         removed
-            .filter_map(|((vip, listens), _)| Some(self.state.services.get(vip)?.backends.get(listens)?.id))
+            .chain(gone)
+            .filter_map(|(vip, listens)| Some(self.state.services.get(vip)?.backends.get(listens)?.id))
             .collect()
     }
 }

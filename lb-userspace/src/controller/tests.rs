@@ -267,8 +267,14 @@ fn whoever_takes_over_changes_nothing_until_it_knows_better() {
     let address = "10.0.0.1".parse().unwrap();
     let mut hops = NextHops::default();
     let hop = Hop::Device { ifindex: 3, tags: abi::Tags::NONE, source: [2; 6], destination: [4; 6], mtu: 1500 };
-    let frame =
-        crate::nexthop::Frame { ifindex: 3, tags: abi::Tags::NONE, source: [2; 6], destination: [4; 6], mtu: 1500 };
+    let frame = crate::nexthop::Frame {
+        ifindex: 3,
+        tags: abi::Tags::NONE,
+        source: [2; 6],
+        destination: [4; 6],
+        mtu: 1500,
+        port: None,
+    };
     hops.set(address, Reached { frame: Some(frame), ..Reached::by(hop) });
     let now = Instant::now();
     controller.stand_on(Ground { hops: Arc::new(hops), ..Ground::default() }, now);

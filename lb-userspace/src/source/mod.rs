@@ -16,7 +16,12 @@ use crate::server_id::ServerId;
 
 mod backoff;
 pub mod consul;
+pub mod declared;
+pub mod docker;
 pub mod file;
+pub mod swarm;
+
+use declared::Declared;
 
 /// The weight of a backend whose registry file names none.
 pub const DEFAULT_WEIGHT: u16 = 100;
@@ -34,7 +39,24 @@ pub fn open(name: &str, registry: &Registry, wanted: &[Wanted]) -> anyhow::Resul
             let source = consul::ConsulSource::new(registry, wanted);
             Box::new(source.map_err(|error| error.context(format!("registry.{name}")))?)
         }
+        Registry::Docker(registry) => {
+            let source = docker::DockerSource::new(registry);
+            Box::new(source.map_err(|error| error.context(format!("registry.{name}")))?)
+        }
+        Registry::Swarm(registry) => {
+            let source = swarm::SwarmSource::new(registry);
+            Box::new(source.map_err(|error| error.context(format!("registry.{name}")))?)
+        }
     })
+}
+
+/// Has TLS use ring, unless somebody has chosen already.
+pub(crate) fn use_ring() {
+    if rustls::crypto::CryptoProvider::get_default().is_none()
+        && rustls::crypto::ring::default_provider().install_default().is_err()
+    {
+        tracing::trace!("another thread has installed the TLS provider");
+    }
 }
 
 /// Looks at what a registry holds before anything depends on it, where that takes no network.
@@ -44,7 +66,7 @@ pub fn open(name: &str, registry: &Registry, wanted: &[Wanted]) -> anyhow::Resul
 pub fn check(registry: &Registry) -> Result<(), String> {
     match registry {
         Registry::File(registry) => file::check(registry),
-        Registry::Consul(_) => Ok(()),
+        Registry::Consul(_) | Registry::Docker(_) | Registry::Swarm(_) => Ok(()),
     }
 }
 
@@ -95,6 +117,9 @@ pub struct Update {
 pub enum Report {
     /// The whole of what the registry holds now; every earlier problem is over.
     Snapshot(Snapshot),
+    /// What the registry declares beyond endpoints has changed. It belongs to the snapshot that follows, and holds from
+    /// then on.
+    Declared(Arc<Declared>),
     /// The registry could not be read or understood. The last good snapshot stands. The text is for a person: what
     /// was tried, what was found, what to do.
     Problem(String),
@@ -116,6 +141,11 @@ impl Publisher {
     /// Publishes everything the registry holds. Returns `false` when nobody listens any more: the source should end.
     pub async fn snapshot(&self, snapshot: Snapshot) -> bool {
         self.send(Report::Snapshot(snapshot)).await
+    }
+
+    /// Declares what belongs to the next snapshot. Returns `false` when nobody listens any more.
+    pub async fn declared(&self, declared: Arc<Declared>) -> bool {
+        self.send(Report::Declared(declared)).await
     }
 
     /// Says why the registry cannot be read. Returns `false` when nobody listens any more.

@@ -211,7 +211,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "[registry.local]\ntype = \"file\"",
         "[registry.local]\ntype = \"etcd\"",
-        "F:11: registry.local.type: found \"etcd\", expected file or consul",
+        "F:11: registry.local.type: found \"etcd\", expected file, consul, docker or swarm",
     ),
     (
         "path = \"services.d\"",

@@ -10,7 +10,7 @@ use reqwest::{Certificate, Identity, Response, StatusCode, Url};
 
 use super::health::Endpoints;
 use crate::config::{ConsulRegistry, Token, is_token, read_bytes};
-use crate::source::Wanted;
+use crate::source::{Wanted, use_ring};
 
 /// The largest answer that is read; Consul writes 1 to 2 KiB an instance.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
@@ -40,11 +40,7 @@ pub(super) struct Answer {
 impl Client {
     /// A client of the agent that `registry` describes; nobody is asked yet.
     pub(super) fn new(registry: &ConsulRegistry) -> anyhow::Result<Self> {
-        if rustls::crypto::CryptoProvider::get_default().is_none()
-            && rustls::crypto::ring::default_provider().install_default().is_err()
-        {
-            tracing::trace!("another thread has installed the TLS provider");
-        }
+        use_ring();
         let address = Url::parse(&registry.address).with_context(|| format!("address: {:?}", registry.address))?;
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)

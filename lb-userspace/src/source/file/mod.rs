@@ -137,6 +137,7 @@ async fn follow(path: PathBuf, publisher: Publisher) {
 async fn publish(publisher: &Publisher, report: Option<Report>) -> bool {
     match report {
         Some(Report::Snapshot(snapshot)) => publisher.snapshot(snapshot).await,
+        Some(Report::Declared(declared)) => publisher.declared(declared).await,
         Some(Report::Problem(problem)) => publisher.problem(problem).await,
         None => true,
     }

@@ -36,14 +36,14 @@ impl Followed {
     async fn snapshot(&mut self) -> Snapshot {
         match self.next().await {
             Report::Snapshot(snapshot) => snapshot,
-            Report::Problem(problem) => panic!("{problem}"),
+            other => panic!("{other:?}"),
         }
     }
 
     async fn problem(&mut self) -> String {
         match self.next().await {
-            Report::Snapshot(snapshot) => panic!("{snapshot:?}"),
             Report::Problem(problem) => problem,
+            other => panic!("{other:?}"),
         }
     }
 

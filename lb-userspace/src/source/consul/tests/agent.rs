@@ -130,14 +130,14 @@ impl Fixture {
     pub(super) async fn weight(&mut self, service: &str) -> u16 {
         match self.next().await {
             Report::Snapshot(snapshot) => snapshot[service][0].weight,
-            Report::Problem(problem) => panic!("{problem}"),
+            other => panic!("{other:?}"),
         }
     }
 
     pub(super) async fn problem(&mut self) -> String {
         match self.next().await {
             Report::Problem(problem) => problem,
-            Report::Snapshot(snapshot) => panic!("{snapshot:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
