@@ -7,18 +7,16 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use super::bpffs;
 use super::command::run;
-use super::wait::wait_until;
+use super::docker::remains;
+use super::ending::end_processes;
 
-/// How long a process has to end after SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The file in a lab's directory that says it was left standing on purpose.
 const KEPT: &str = "kept";
 /// The directory in a lab's directory that a BPF file system is mounted on.
@@ -123,6 +121,9 @@ impl Resources {
         }
         state.gone = true;
         end_processes(&state.pids);
+        if let Err(error) = remains::take_away(&self.id, &self.dir, &state.namespaces) {
+            eprintln!("lab: {error:#}");
+        }
         for problem in state.namespaces.iter().filter_map(|name| delete_namespace(name).err()) {
             eprintln!("lab: {problem:#}");
         }
@@ -196,7 +197,7 @@ pub enum Kept {
     Goes,
 }
 
-/// Takes away what dead runs left: the processes in their namespaces, the namespaces, their BPF file systems with all
+/// Takes away what dead runs left: their containers, the processes in their namespaces, the namespaces, their BPF file systems with all
 /// that is pinned in them, their directories. Returns the names of what went.
 ///
 /// # Errors
@@ -205,10 +206,13 @@ pub fn sweep(kept: Kept) -> Result<Vec<String>> {
     let dir = std::env::temp_dir();
     let goes = |id: &str| kept == Kept::Goes || !dir.join(id).join(KEPT).exists();
     let mut swept = Vec::new();
-    for name in names_in(Path::new("/run/netns")).into_iter().filter(|name| dead_id(name).is_some_and(goes)) {
-        let pids = run(Command::new("ip").args(["netns", "pids", &name]))?;
-        let pids: Vec<Pid> = pids.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect();
-        end_processes(&pids);
+    let namespaces = names_in(Path::new("/run/netns"));
+    for id in names_in(&dir).into_iter().filter(|name| dead_id(name) == Some(name) && goes(name)) {
+        let own: Vec<String> = namespaces.iter().filter(|name| dead_id(name) == Some(id.as_str())).cloned().collect();
+        remains::take_away(&id, &dir.join(&id), &own)?;
+    }
+    for name in namespaces.into_iter().filter(|name| dead_id(name).is_some_and(goes)) {
+        end_processes(&pids_in(&name)?);
         delete_namespace(&name)?;
         swept.push(name);
     }
@@ -242,6 +246,12 @@ fn dead_id(name: &str) -> Option<&str> {
     dead.then_some(id)
 }
 
+/// The processes in a namespace.
+pub(super) fn pids_in(namespace: &str) -> Result<Vec<Pid>> {
+    let pids = run(Command::new("ip").args(["netns", "pids", namespace]))?;
+    Ok(pids.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect())
+}
+
 fn delete_namespace(name: &str) -> Result<()> {
     let path = Path::new("/run/netns").join(name);
     if !path.exists() {
@@ -251,34 +261,6 @@ fn delete_namespace(name: &str) -> Result<()> {
         Err(error) if path.exists() => Err(error),
         // It may have been another sweep's.
         Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-/// Asks processes to end, wakes those that are stopped, and kills those that have not ended in time. Does not reap.
-fn end_processes(pids: &[Pid]) {
-    for pid in pids {
-        signal_if_there(*pid, Signal::SIGTERM);
-        signal_if_there(*pid, Signal::SIGCONT);
-    }
-    let ended = wait_until("processes to end", PATIENCE, || pids.iter().all(|pid| has_ended(*pid)).then_some(()));
-    if ended.is_err() {
-        pids.iter().for_each(|pid| signal_if_there(*pid, Signal::SIGKILL));
-    }
-}
-
-fn signal_if_there(pid: Pid, signal: Signal) {
-    match kill(pid, signal) {
-        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
-        Err(error) => eprintln!("lab: cannot send {signal} to process {pid}: {error}"),
-    }
-}
-
-/// Whether a process is gone or waits only to be reaped.
-fn has_ended(pid: Pid) -> bool {
-    // The name, in brackets, may have anything in it: the state is the first field after the last bracket.
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X'])),
-        Err(_) => true,
     }
 }
 

@@ -15,6 +15,8 @@
 //! backends answer clients past Weir's host ([`Lab::return_directly`]) or know nobody but Weir
 //! ([`Lab::return_only_to`]), and cables to Weir's host carry VLAN tags ([`Trunk`]).
 //!
+//! On Weir's host there can be a Docker engine, with real containers behind its bridges ([`docker`]).
+//!
 //! Each lab has a BPF file system of its own, so that what Weir pins ([`Lab::state`]) ends with the lab.
 //!
 //! A [`Lab`] takes everything away when it is dropped: after a panic and after Ctrl-C or SIGTERM too. What a killed
@@ -29,6 +31,8 @@ mod cleanup;
 mod command;
 mod consul;
 mod direct;
+pub mod docker;
+mod ending;
 mod envoy;
 mod frames;
 mod freshness;
@@ -41,6 +45,7 @@ mod privileges;
 mod process;
 mod registry;
 mod sniffer;
+mod steady_load;
 mod topology;
 pub mod traffic;
 mod trunk;
@@ -69,6 +74,7 @@ pub use privileges::missing_capabilities;
 pub use process::Process;
 pub use registry::{Entry, FileRegistry};
 pub use sniffer::Sniffer;
+pub use steady_load::{Attempt, SteadyLoad, SteadyReport};
 pub use topology::{BACK, Backend, Builder, Client, FRONT, HOST_DEVICE, Lab};
 pub use trunk::{Tag, Trunk};
 pub use udp_echo::{UDP_PORT, UdpEcho};

@@ -152,6 +152,8 @@ fn programs_and_maps_are_replaced_without_the_loss_of_a_packet() {
     let mut stand = stand();
     let host = stand.lab.weir.clone();
     let device = |name: &str| Device {
+        bridge: None,
+        has_peer_elsewhere: false,
         name: name.to_owned(),
         can_transmit: true,
         mtu: 1500,

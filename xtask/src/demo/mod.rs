@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: Weir at work, for a person to watch, or as figures for a program.
 
+mod docker;
 mod figures;
 mod phases;
 mod stage;
@@ -25,12 +26,15 @@ pub(crate) struct Options {
     /// Leave the lab standing, Weir and its backends running, and say how to look at it
     #[arg(long)]
     keep: bool,
+    /// Show it on a host whose backends are containers, of a real Docker engine in a namespace of its own
+    #[arg(long)]
+    docker: bool,
 }
 
 /// `cargo xtask demo`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     privileges::require("demo")?;
-    setup::ensure(setup::Scope::Lab)?;
+    setup::ensure(if options.docker { setup::Scope::Containers } else { setup::Scope::Lab })?;
     // The same variable names the binary to the tests.
     let binary = match std::env::var_os("WEIR_BINARY") {
         Some(named) => PathBuf::from(named),
@@ -38,6 +42,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     // One that was left standing on purpose gives way to the next.
     lab::sweep(lab::Kept::Goes)?;
+    if options.docker {
+        return docker::run(options, &binary);
+    }
 
     let started = Instant::now();
     let mut screen = Screen::new(options.json);

@@ -5,6 +5,7 @@
 
 mod consul;
 mod debian;
+mod engine;
 mod linker;
 mod step;
 mod toolchain;
@@ -18,6 +19,8 @@ use step::Step;
 pub(crate) enum Scope {
     /// To build Weir and to run it in the lab.
     Lab,
+    /// To run it in the lab with containers.
+    Containers,
     /// To run every test: the real registries too.
     Everything,
 }
@@ -50,6 +53,9 @@ fn plan(scope: Scope) -> Result<Vec<Step>> {
     plan.extend(debian::plan(&machine, &rust));
     plan.extend(toolchain::plan(&machine, &rust)?);
     plan.extend(linker::plan(&rust)?);
+    if scope != Scope::Lab {
+        plan.extend(engine::plan(&machine));
+    }
     if scope == Scope::Everything {
         plan.extend(consul::plan(&machine)?);
     }
