@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(60);
 
 /// How many devices are attached to at once. Each takes the kernel a moment in which whoever asks waits (`tcx_entry_sync` of
 /// net/core: it waits until no packet is under way in the old list of programs).
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
 /// How many problems are told one by one.
 const TOLD: usize = 3;

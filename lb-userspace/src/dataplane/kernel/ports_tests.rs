@@ -158,7 +158,7 @@ fn ports_come_and_go_and_leave_nothing() {
         }
         host.delete(&all);
     }
-    println!("4 ports at once: {slowest:?} at most");
+    println!("8 ports at once: {slowest:?} at most");
     host.follow(&mut attachments, &host.ports(0), Instant::now());
     assert_eq!(host.names(), host.expected(&[]));
     assert!(descriptors() <= open, "{open} descriptors, and then {}", descriptors());
