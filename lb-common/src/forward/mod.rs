@@ -5,8 +5,6 @@ mod leave;
 mod rewrite;
 pub mod tunnel;
 
-use network_types::udp::UdpHdr;
-
 use crate::abi::{Backend, Delivery, DeviceFlags, Forward, VipKey};
 use crate::headers::Headers;
 use crate::packet::Packet;
@@ -177,12 +175,15 @@ pub(crate) fn wire_length<P: Packet + ?Sized>(packet: &P, headers: &Headers) -> 
                 let [offset] = packet.read(usize::from(headers.l4) + TCP_OFFSET_AT).unwrap_or_default();
                 u32::from(offset >> 4) * 4
             } else {
-                UdpHdr::LEN as u32
+                UDP_LEN
             };
             u32::from(headers.l4 - headers.l3) + transport + payload
         }
     }
 }
+
+/// How long a UDP header is, in bytes (RFC 768).
+const UDP_LEN: u32 = 8;
 
 /// Where a TCP header says how long it is (RFC 9293 §3.1).
 const TCP_OFFSET_AT: usize = 12;
