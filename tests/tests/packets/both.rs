@@ -14,6 +14,7 @@ use lb_common::{Address, Refusal};
 use weir::dataplane::Capacity;
 use weir::dataplane::kernel::{Flows, Index, Object};
 
+use crate::clock;
 use crate::host::{Host, Seen};
 use crate::noted::{is_handed, without_note};
 use crate::stage::{INGRESS, MAX_BACKENDS, MAX_FLOWS, MAX_FRAGMENTS, MAX_POOLS, MAX_SERVICES, MAX_SNATS, SLOTS, Stage};
@@ -43,6 +44,8 @@ pub(crate) struct Both {
     pub host: Host,
     /// Frames go through the tc program, as from a port of a bridge.
     tc: bool,
+    /// A second passed while a packet was on its way through both: what they remember may differ by that from now on.
+    is_torn: bool,
     object: Object,
     flows: Flows,
     services: usize,
@@ -60,11 +63,9 @@ impl Both {
         let mut host = stage.host(front);
         // So that both have room for the same flows.
         host.flows = HostFlows::seeded(MAX_FLOWS, object.flow_seed());
-        // The kernel's clock: what is remembered for a while is remembered by both.
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
-        host.now_ns.set(now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned());
         let (services, backends) = (stage.services.len(), stage.backends.len());
-        Self { host: Host::new(host), tc: false, object, flows, services, backends, pools: stage.pools.into() }
+        let pools = stage.pools.into();
+        Self { host: Host::new(host), tc: false, is_torn: false, object, flows, services, backends, pools }
     }
 
     /// The same with the program for ports of bridges.
@@ -75,14 +76,24 @@ impl Both {
     }
 
     /// Sends a frame through both: what became of it and under which name it was counted, or how they differ.
+    ///
+    /// Both read the kernel's clock: what is remembered for a while is remembered by both for as long.
     pub(crate) fn send(&mut self, frame: &[u8]) -> Result<(Seen, Option<Refusal>), String> {
+        let now = clock::within_a_second();
+        self.host.tables.now_ns.set(now.as_nanos().try_into().expect("centuries are far away"));
         let (seen, refusal) = self.host.send(frame)?;
         let kernel = self.through_kernel(frame);
+        self.is_torn |= clock::now().as_secs() != now.as_secs();
         if seen == kernel {
             Ok((seen, refusal))
         } else {
             Err(format!("the host says {refusal:?}\n  {seen:02x?}\nand the kernel\n  {kernel:02x?}"))
         }
+    }
+
+    /// Whether the host's clock and the kernel's ever showed different seconds, so that a difference says nothing.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.is_torn
     }
 
     fn through_kernel(&mut self, frame: &[u8]) -> Seen {

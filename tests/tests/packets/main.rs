@@ -5,6 +5,7 @@
 
 mod agreed;
 mod both;
+mod clock;
 mod differential;
 mod direct;
 mod flows;
