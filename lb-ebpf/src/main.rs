@@ -1,7 +1,8 @@
 //! Weir's programs in the kernel: context in, `lb_common` decides, verdict out.
 //!
-//! The crate holds the maps and the only `unsafe` of the packet path: `frame` for packets, `tables` for maps, `cells` for
-//! those of their elements that several write at once, `steps` for the structures that functions of the kernel's hand over.
+//! The crate holds the maps and the only `unsafe` of the packet path: `frame` and `skb` for packets, `delivery` for where
+//! they go, `tables` for maps, `cells` for those of their elements that several write at once, `steps` for the structures
+//! that functions of the kernel's hand over.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch, core_intrinsics)]
@@ -13,6 +14,7 @@
 #[cfg(feature = "bench")]
 mod bench;
 mod cells;
+mod delivery;
 mod flows;
 mod frame;
 mod object;
@@ -50,13 +52,13 @@ fn packet(ctx: *mut xdp_md) -> u32 {
             trace::verdict(ctx, verdict);
             match verdict {
                 Verdict::Transmit { ifindex, redirect: false } if ifindex == tables::ingress(ctx) => XDP_TX,
-                Verdict::Transmit { ifindex, redirect: _ } => tables::redirect(ifindex),
+                Verdict::Transmit { ifindex, redirect: _ } => delivery::redirect(ifindex),
                 Verdict::Hand { ifindex, delivery } => {
-                    tables::hand(ctx, ifindex, delivery);
+                    delivery::hand(ctx, ifindex, delivery);
                     XDP_PASS
                 }
                 Verdict::Stack => {
-                    tables::hand(ctx, 0, Delivery::STACK);
+                    delivery::hand(ctx, 0, Delivery::STACK);
                     XDP_PASS
                 }
                 Verdict::Refused(refusal) => match refusal.action() {
@@ -74,12 +76,12 @@ fn packet(ctx: *mut xdp_md) -> u32 {
 pub fn weir_egress(ctx: TcContext) -> i32 {
     let ctx = ctx.skb.skb;
     // A frame that was rewritten on another device is on its way.
-    if tables::is_rewritten(ctx) {
+    if delivery::is_rewritten(ctx) {
         return TCX_NEXT;
     }
     SkbFrame::pull(ctx);
     // Where it goes from here its tag is not known: one that has a tag is only looked at.
-    if tables::is_from_host(ctx) && !tables::is_tagged(ctx) {
+    if delivery::is_from_host(ctx) && !delivery::is_tagged(ctx) {
         act(ctx, steps::from_host(ctx), false)
     } else {
         // What came in by an attached device was seen there, and may have been translated since: by Weir, or, on its way to a
@@ -97,15 +99,15 @@ pub fn weir_ingress(ctx: TcContext) -> i32 {
     let ctx = ctx.skb.skb;
     let (ifindex, flags) = tables::device_at(ctx);
     if flags & DeviceFlags::PORT == 0 {
-        return match tables::handed(ctx) {
-            Some(Note { delivery, ifindex }) => tables::deliver(ctx, delivery, ifindex, true),
+        return match delivery::handed(ctx) {
+            Some(Note { delivery, ifindex }) => delivery::deliver(ctx, delivery, ifindex, true),
             None => TCX_NEXT,
         };
     }
-    if tables::is_tagged(ctx) {
+    if delivery::is_tagged(ctx) {
         return TCX_NEXT;
     }
-    tables::unmark(ctx);
+    delivery::unmark(ctx);
     SkbFrame::pull(ctx);
     act(ctx, steps::from_port(ctx, ifindex), true)
 }
@@ -114,10 +116,10 @@ pub fn weir_ingress(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn act(ctx: *mut __sk_buff, verdict: Verdict, at_ingress: bool) -> i32 {
     match verdict {
-        Verdict::Transmit { ifindex, redirect: _ } => tables::deliver(ctx, Delivery::PORT, ifindex, at_ingress),
-        Verdict::Hand { ifindex, delivery } => tables::deliver(ctx, delivery, ifindex, at_ingress),
+        Verdict::Transmit { ifindex, redirect: _ } => delivery::deliver(ctx, Delivery::PORT, ifindex, at_ingress),
+        Verdict::Hand { ifindex, delivery } => delivery::deliver(ctx, delivery, ifindex, at_ingress),
         // It is marked as rewritten: to whoever looks at what leaves it would be a flow past the service.
-        Verdict::Stack => tables::deliver(ctx, Delivery::STACK, 0, at_ingress),
+        Verdict::Stack => delivery::deliver(ctx, Delivery::STACK, 0, at_ingress),
         Verdict::Refused(refusal) => match refusal.action() {
             Action::Pass => TCX_NEXT,
             Action::Drop | Action::Answer => TCX_DROP,

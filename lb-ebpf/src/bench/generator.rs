@@ -11,7 +11,7 @@ use aya_ebpf::programs::XdpContext;
 use lb_common::Packet;
 
 use crate::frame::{XdpFrame, opaque};
-use crate::tables;
+use crate::{delivery, tables};
 
 /// Two frames, which differ in the source address; the source port is 0, the transport checksum is of that. One of IPv4 has
 /// 64 bytes here, one of IPv6 has 80.
@@ -101,7 +101,7 @@ pub fn bench_bounce(ctx: XdpContext) -> u32 {
 /// The same by redirection into the device that the frame came in by, as Weir does with a veth.
 #[xdp(frags)]
 pub fn bench_redirect(ctx: XdpContext) -> u32 {
-    if swap(&mut XdpFrame::of(ctx.ctx)).is_some() { tables::redirect(tables::ingress(ctx.ctx)) } else { XDP_DROP }
+    if swap(&mut XdpFrame::of(ctx.ctx)).is_some() { delivery::redirect(tables::ingress(ctx.ctx)) } else { XDP_DROP }
 }
 
 /// Counts frames of IP and drops them. What finds neighbours passes.
