@@ -108,6 +108,12 @@ impl XdpFrame {
     fn move_head(&mut self, by: i32) -> Option<()> {
         // SAFETY: the kernel checks the distance; the addresses from before are not used again.
         let result = unsafe { bpf_xdp_adjust_head(self.ctx, by) };
+        self.moved(result)
+    }
+
+    /// After a helper that may have moved it.
+    #[inline(always)]
+    fn moved(&mut self, result: i64) -> Option<()> {
         self.bytes = Self::bytes(self.ctx);
         if result == 0 { Some(()) } else { None }
     }
@@ -169,9 +175,9 @@ impl Packet for XdpFrame {
         }
         // SAFETY: as in `move_head`.
         let result = unsafe { bpf_xdp_adjust_tail(self.ctx, by as i32) };
-        self.bytes = Self::bytes(self.ctx);
-        if result == 0 { Some(()) } else { None }
+        self.moved(result)
     }
+
     #[inline(always)]
     fn blank(&self, headers: &mut Headers) {
         // SAFETY: numbers and booleans.
