@@ -4,10 +4,11 @@ mod addresses;
 mod doubts;
 mod fitness;
 mod ground;
+mod kept;
 mod roster;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lb_common::abi;
@@ -22,8 +23,7 @@ use crate::address::vip_key;
 use crate::config::{Config, Forward, Service};
 use crate::limiter;
 use crate::orders::Orders;
-use crate::plan::{BackendState, ServiceState, State, weight_of};
-use crate::ramp;
+use crate::plan::{ServiceState, State};
 use crate::server_id::ServerId;
 use crate::source::Endpoint;
 use crate::vip::Vip;
@@ -193,7 +193,7 @@ impl<'a> Merging<'a> {
         let (taken, short) = (backends.len(), room.short);
         self.left -= taken;
         if let (true, Some(held)) = (roster.remembered, held) {
-            stay_half_way(&mut backends, held);
+            kept::stay_half_way(&mut backends, held);
         }
         let mut cut = self.orders.carry_out(&service.vip, &mut backends);
         if roster.authoritative && !roster.remembered {
@@ -217,63 +217,6 @@ impl<'a> Merging<'a> {
         };
         Merged { service: self.finish(&service.vip, wanted), problems, taken, short }
     }
-
-    /// A service that the data plane holds and the configuration does not have. What listened at addresses that are gone
-    /// is cut.
-    pub fn retired(&self, vip: &Vip, is_gone: impl Fn(IpAddr) -> bool) -> DesiredService {
-        let Some(held) = self.state.services.get(vip) else { return DesiredService::default() };
-        let retired = DesiredService {
-            name: held.name.clone(),
-            seed: held.head.seed,
-            quic: held.head.quic,
-            networks: held.head.networks,
-            limits: held.limits.iter().map(|limit| limit.limit).collect(),
-            cut: held.backends.keys().copied().filter(|listens| is_gone(listens.ip())).collect(),
-            retires: true,
-            ..DesiredService::default()
-        };
-        self.finish(vip, retired)
-    }
-
-    /// A service as the data plane holds it: one that a registry may have created that has not spoken yet.
-    pub fn as_held(&self, vip: &Vip) -> DesiredService {
-        let Some(held) = self.state.services.get(vip) else { return DesiredService::default() };
-        let servers = self.state.server_ids(held.id);
-        let backend = |(listens, backend): (&SocketAddr, &BackendState)| {
-            let forward = backend.forward();
-            let wanted = DesiredBackend {
-                id: backend.name.clone(),
-                weight: weight_of(backend.row.weight),
-                share: backend.row.weight,
-                lingers: false,
-                zone: None,
-                forward,
-                server_id: servers.get(&backend.id).copied(),
-                way: self.ground.way(listens.ip(), forward),
-            };
-            (*listens, wanted)
-        };
-        let as_held = DesiredService {
-            name: held.name.clone(),
-            seed: held.head.seed,
-            quic: held.head.quic,
-            networks: held.head.networks,
-            limits: held.limits.iter().map(|limit| limit.limit).collect(),
-            backends: held.backends.iter().map(backend).collect(),
-            ..DesiredService::default()
-        };
-        self.finish(vip, as_held)
-    }
-
-    /// Adds what the data plane holds.
-    fn finish(&self, vip: &Vip, mut service: DesiredService) -> DesiredService {
-        if let Some(held) = self.state.services.get(vip) {
-            linger(&mut service, vip, held, self.state, self.ground, self.orders);
-            stay_on_their_way(&mut service, held, self.ground);
-        }
-        service.tunnels = service.backends.values().any(|backend| backend.forward.is_tunnel());
-        service
-    }
 }
 
 impl Desired {
@@ -284,70 +227,6 @@ impl Desired {
         self.settings = settings(config, self, ground, state);
         self.own_addresses();
     }
-}
-
-/// Leaves backends that are on their way up where they are: how far up it goes only their registry knows.
-fn stay_half_way(backends: &mut BTreeMap<SocketAddr, DesiredBackend>, held: &ServiceState) {
-    for (listens, backend) in backends {
-        let share = held.backends.get(listens).map_or(0, |held| held.row.weight);
-        if ramp::is_ramping(share) {
-            backend.share = share;
-        }
-    }
-}
-
-/// Leaves the way out to a backend as the data plane has it until its address has been looked up: whoever adopts what is
-/// there knows of no next hop yet, and the stack may not let pass what XDP sends.
-fn stay_on_their_way(service: &mut DesiredService, held: &ServiceState, ground: &Ground) {
-    for (listens, backend) in &mut service.backends {
-        if ground.hops.get(&listens.ip()).is_some() {
-            continue;
-        }
-        let row = held.backends.get(listens).map(|held| &held.row);
-        // Not for packets that were forwarded in another way.
-        let same = |row: &&abi::Backend| row.ifindex != u32::MAX && row.forward == backend.forward.number();
-        if let Some(row) = row.filter(same) {
-            backend.way = Way {
-                delivery: row.delivery,
-                ifindex: row.ifindex,
-                mtu: row.mtu,
-                mac_destination: row.mac_destination,
-                mac_source: row.mac_source,
-                tags: row.tags,
-            };
-        }
-    }
-}
-
-/// Adds what the data plane holds of a service and nobody lists any more.
-fn linger(
-    service: &mut DesiredService,
-    vip: &Vip,
-    held: &ServiceState,
-    state: &State,
-    ground: &Ground,
-    orders: &Orders,
-) {
-    let stays = |listens: &SocketAddr| !service.backends.contains_key(listens) && !service.cut.contains(listens);
-    let left: Vec<(&SocketAddr, &BackendState)> = held.backends.iter().filter(|(at, _)| stays(at)).collect();
-    let servers = if left.is_empty() { BTreeMap::new() } else { state.server_ids(held.id) };
-    for (listens, backend) in left {
-        let forward = backend.forward();
-        let lingering = DesiredBackend {
-            id: backend.name.clone(),
-            weight: 0,
-            share: 0,
-            lingers: true,
-            zone: None,
-            forward,
-            server_id: servers.get(&backend.id).copied(),
-            way: ground.way(listens.ip(), forward),
-        };
-        service.backends.insert(*listens, lingering);
-    }
-    // What was ordered holds to the end.
-    let cut = orders.carry_out(vip, &mut service.backends);
-    service.cut.extend(cut);
 }
 
 /// What there is room for.
