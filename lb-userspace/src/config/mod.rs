@@ -14,6 +14,7 @@ mod problem;
 mod quic;
 mod registry;
 mod registry_docker;
+mod registry_tls;
 mod secret;
 mod service;
 mod share;

@@ -7,6 +7,7 @@ use reqwest::Url;
 
 use super::document::quoted;
 use super::registry_docker::{self, DockerRegistry};
+use super::registry_tls::TlsFiles;
 use super::secret::Secret;
 use super::table::{Table, describe};
 
@@ -147,33 +148,22 @@ fn read_consul(table: &mut Table<'_, '_>, directory: &Path) -> Option<ConsulRegi
         None => Err(describe(value)),
     });
     let token = read_token(table, directory);
-    let mut path = |key, expected| {
-        let found = table.string(key, expected, usize::MAX)?;
-        Some((found.line, directory.join(found.value)))
-    };
-    let ca_file = path("ca_file", "the path of a PEM file of certificates");
-    let cert_file = path("cert_file", "the path of a PEM certificate");
-    let key_file = path("key_file", "the path of a PEM private key");
+    let files = TlsFiles::read(table, directory);
     let datacenter = table.string("datacenter", "the name of a datacenter", MAX_NAME_BYTES);
     if matches!(address, Some(ref found) if !found.value.1) {
-        for (key, found) in [("ca_file", &ca_file), ("cert_file", &cert_file), ("key_file", &key_file)] {
-            if let Some((line, _)) = found {
-                let text = "found beside an http:// address, expected only with https://: without TLS it has no use";
-                table.problem(*line, key, text);
-            }
-        }
+        files.refuse(table, "found beside an http:// address, expected only with https://");
     }
-    if cert_file.is_some() && !table.has("key_file") {
+    if files.cert.is_some() && !table.has("key_file") {
         table.require("key_file", "the path of a PEM private key, as there is a cert_file");
     }
-    if key_file.is_some() && !table.has("cert_file") {
+    if files.key.is_some() && !table.has("cert_file") {
         table.require("cert_file", "the path of a PEM certificate, as there is a key_file");
     }
-    let identity = cert_file.zip(key_file).map(|((_, cert_file), (_, key_file))| Identity { cert_file, key_file });
+    let (ca_file, identity) = files.into_parts();
     Some(ConsulRegistry {
         address: address?.value.0,
         token,
-        ca_file: ca_file.map(|(_, path)| path),
+        ca_file,
         identity,
         datacenter: datacenter.map(|found| found.value.to_owned()),
     })

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use super::document::quoted;
 use super::prefix::Prefix;
 use super::registry::Identity;
+use super::registry_tls::TlsFiles;
 use super::table::{Table, describe};
 
 /// Where Docker listens unless it is told otherwise.
@@ -74,32 +75,18 @@ pub(super) fn read(table: &mut Table<'_, '_>, directory: &Path) -> Option<Docker
         Some(text) => engine_address(text, directory),
         None => Err(describe(value)),
     });
-    let mut path = |key, expected| {
-        let found = table.string(key, expected, usize::MAX)?;
-        Some((found.line, directory.join(found.value)))
-    };
-    let ca_file = path("ca_file", "the path of a PEM file of certificates");
-    let cert_file = path("cert_file", "the path of a PEM certificate");
-    let key_file = path("key_file", "the path of a PEM private key");
-    let files = [("ca_file", &ca_file), ("cert_file", &cert_file), ("key_file", &key_file)];
+    let files = TlsFiles::read(table, directory);
     let is_tcp = matches!(&address, Some(found) if matches!(found.value, Address::Tcp(_)));
-    if is_tcp && files.iter().any(|(key, _)| table.has(key)) {
-        for (key, _) in files {
+    if is_tcp && TlsFiles::KEYS.iter().any(|key| table.has(key)) {
+        for key in TlsFiles::KEYS {
             table.require(key, "its path: TLS with a Docker engine takes ca_file, cert_file and key_file");
         }
     } else if address.is_some() || !given {
-        for (key, found) in files {
-            if let Some((line, _)) = found {
-                let text = "found with a Unix socket, expected only with tcp://: without TLS it has no use";
-                table.problem(*line, key, text);
-            }
-        }
+        files.refuse(table, "found with a Unix socket, expected only with tcp://");
     }
     let may_create = read_prefixes(table);
-    let tls = ca_file.zip(cert_file).zip(key_file).map(|(((_, ca_file), (_, cert_file)), (_, key_file))| DockerTls {
-        ca_file,
-        identity: Identity { cert_file, key_file },
-    });
+    let (ca_file, identity) = files.into_parts();
+    let tls = ca_file.zip(identity).map(|(ca_file, identity)| DockerTls { ca_file, identity });
     let engine = match address.map(|found| found.value) {
         Some(Address::Socket(path)) => Engine::Socket(path),
         Some(Address::Tcp(url)) => {
