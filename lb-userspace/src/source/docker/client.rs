@@ -6,12 +6,13 @@ use std::io::ErrorKind;
 
 use anyhow::Context as _;
 use bollard::errors::Error;
-use bollard::models::{ContainerSummary, EventMessage};
+use bollard::models::ContainerSummary;
 use bollard::query_parameters::{EventsOptions, InspectContainerOptions, ListContainersOptions, ListNetworksOptions};
 use bollard::{ClientVersion, Docker};
-use futures_util::stream::{BoxStream, StreamExt as _};
+use futures_util::StreamExt as _;
 
 use super::container::Container;
+use super::events::Events;
 use super::network::{self, Networks};
 use crate::config::{DockerRegistry, Engine, read_bytes};
 use crate::source::use_ring;
@@ -77,21 +78,17 @@ impl Client {
     }
 
     /// What happens to containers and networks, from now on.
-    pub(in crate::source) fn events(&self) -> BoxStream<'static, Result<EventMessage, Error>> {
+    pub(in crate::source) fn events(&self) -> Events {
         self.events_of(&["container", "network"], &EVENTS)
     }
 
     /// What happens to things of these types, from now on.
-    pub(in crate::source) fn events_of(
-        &self,
-        types: &[&str],
-        actions: &[&str],
-    ) -> BoxStream<'static, Result<EventMessage, Error>> {
+    pub(in crate::source) fn events_of(&self, types: &[&str], actions: &[&str]) -> Events {
         let filter =
             |key: &str, values: &[&str]| (key.to_owned(), values.iter().map(|&value| value.to_owned()).collect());
         let filters = HashMap::from([filter("type", types), filter("event", actions)]);
         let docker = self.0.clone();
-        docker.events(Some(EventsOptions { filters: Some(filters), ..EventsOptions::default() })).boxed()
+        Events::of(docker.events(Some(EventsOptions { filters: Some(filters), ..EventsOptions::default() })).boxed())
     }
 
     /// The containers that run, and the networks there are.

@@ -3,6 +3,8 @@
 pub(super) mod claims;
 pub(super) mod client;
 pub(super) mod container;
+mod events;
+pub(super) mod following;
 pub(super) mod label;
 pub(super) mod listing;
 pub(super) mod network;
@@ -13,22 +15,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::{Publisher, Source};
 use crate::config::{DockerRegistry, Engine};
-use client::{Client, told};
+use client::Client;
+use following::{End, Followed, follow};
 use listing::Listing;
 use teller::Teller;
 use view::View;
 
 /// How many containers are inspected at once. An engine answers none that is just being started.
 const MAX_INSPECTED: usize = 32;
-/// How many events are taken in before what they changed is told.
-const MAX_HEARD: usize = 256;
 /// How long after it was connected the engine is listed again: events before the stream stood are not in it.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// How often it is listed then.
@@ -61,117 +61,85 @@ impl Source for DockerSource {
     }
 
     fn follow(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(follow(*self, publisher))
+        Box::pin(follow::<View>(self.registry, publisher))
     }
 }
 
-/// Why an engine is not followed any more.
-enum End {
-    /// Nobody listens.
-    Unheard,
-    /// It cannot be read; the reason.
-    Lost(String),
-}
+impl Followed for View {
+    const TYPE: &'static str = "docker";
 
-async fn follow(source: DockerSource, publisher: Publisher) {
-    let DockerSource { registry } = source;
-    let mut teller = Teller::new(publisher);
-    let (mut view, mut backoff) = (View::default(), Backoff::default());
-    let longest = if matches!(registry.engine, Engine::Socket(_)) { MAX_WAITS.1 } else { MAX_WAITS.0 };
-    let listeners = teller.publisher.clone();
-    loop {
-        let ended = tokio::select! {
-            ended = session(&registry, &mut view, &mut teller, &mut backoff) => ended,
-            () = listeners.closed() => return,
+    fn longest_wait(registry: &DockerRegistry) -> Duration {
+        if matches!(registry.engine, Engine::Socket(_)) { MAX_WAITS.1 } else { MAX_WAITS.0 }
+    }
+
+    async fn session(&mut self, registry: &DockerRegistry, teller: &mut Teller, backoff: &mut Backoff) -> End {
+        let client = match Client::connect(registry).await {
+            Ok(client) => client,
+            Err(problem) => return End::Lost(problem),
         };
-        let End::Lost(problem) = ended else { return };
-        let stands = if teller.snapshot.is_some() { "; the last good state stands" } else { "" };
-        if !teller.fail(format!("docker {}: {problem}{stands}", registry.engine)).await {
-            return;
-        }
-        tokio::time::sleep(backoff.next().min(longest)).await;
-    }
-}
-
-/// Follows an engine until it is lost.
-async fn session(registry: &DockerRegistry, view: &mut View, teller: &mut Teller, backoff: &mut Backoff) -> End {
-    let client = match Client::connect(registry).await {
-        Ok(client) => client,
-        Err(problem) => return End::Lost(problem),
-    };
-    view.begin();
-    let mut events = client.events();
-    let mut inspections = JoinSet::new();
-    let mut listings = JoinSet::new();
-    let mut networks = JoinSet::new();
-    let began = Instant::now();
-    let (mut list_at, mut listed, mut told_once) = (began, false, false);
-    loop {
-        while inspections.len() < MAX_INSPECTED
-            && let Some((id, _)) = view.ask()
-        {
-            let client = client.clone();
-            inspections.spawn(async move {
-                let answer = client.inspect(&id).await;
-                (id, answer)
-            });
-        }
-        if listings.is_empty() && list_at <= Instant::now() {
-            let (client, asked) = (client.clone(), view.now());
-            listings.spawn(async move { (asked, client.list().await) });
-            let wait = if began.elapsed() < SECOND_LOOK { SECOND_LOOK } else { REPAIR };
-            list_at = Instant::now() + wait;
-        }
-        if networks.is_empty() && std::mem::take(&mut view.wants_networks) {
-            let client = client.clone();
-            networks.spawn(async move { client.networks().await });
-        }
-        // Before all containers have been looked at nobody knows what is not there.
-        let may_tell = listed && (view.is_settled() || began.elapsed() >= SETTLING || teller.snapshot.is_some());
-        if may_tell && (view.changed || !told_once) {
-            (view.changed, told_once) = (false, true);
-            let mut listing = Listing::of(&view.containers(), &view.networks, &registry.may_create);
-            listing.problems.extend(view.faults());
-            if !teller.tell(listing).await {
-                return End::Unheard;
+        self.begin();
+        let mut events = client.events();
+        let mut inspections = JoinSet::new();
+        let mut listings = JoinSet::new();
+        let mut networks = JoinSet::new();
+        let began = Instant::now();
+        let (mut list_at, mut listed, mut told_once) = (began, false, false);
+        loop {
+            while inspections.len() < MAX_INSPECTED
+                && let Some((id, _)) = self.ask()
+            {
+                let client = client.clone();
+                inspections.spawn(async move {
+                    let answer = client.inspect(&id).await;
+                    (id, answer)
+                });
             }
-        }
-        tokio::select! {
-            event = events.next() => {
-                let mut event = event;
-                for _ in 0..MAX_HEARD {
-                    match event {
-                        Some(Ok(heard)) => view.hear(heard),
-                        Some(Err(error)) => return End::Lost(told(&error)),
-                        None => return End::Lost("found the end of its events, expected them to go on: did the engine stop?".to_owned()),
-                    }
-                    match events.next().now_or_never() {
-                        Some(next) => event = next,
-                        None => break,
-                    }
+            if listings.is_empty() && list_at <= Instant::now() {
+                let (client, asked) = (client.clone(), self.now());
+                listings.spawn(async move { (asked, client.list().await) });
+                let wait = if began.elapsed() < SECOND_LOOK { SECOND_LOOK } else { REPAIR };
+                list_at = Instant::now() + wait;
+            }
+            if networks.is_empty() && std::mem::take(&mut self.wants_networks) {
+                let client = client.clone();
+                networks.spawn(async move { client.networks().await });
+            }
+            // Before all containers have been looked at nobody knows what is not there.
+            let may_tell = listed && (self.is_settled() || began.elapsed() >= SETTLING || teller.snapshot.is_some());
+            if may_tell && (self.changed || !told_once) {
+                (self.changed, told_once) = (false, true);
+                let mut listing = Listing::of(&self.containers(), &self.networks, &registry.may_create);
+                listing.problems.extend(self.faults());
+                if !teller.tell(listing).await {
+                    return End::Unheard;
                 }
             }
-            Some(answer) = inspections.join_next() => match answer {
-                Ok((id, answer)) => view.inspected(&id, answer),
-                Err(error) => return End::Lost(format!("an inspection failed: {error}")),
-            },
-            Some(answer) = listings.join_next() => match answer {
-                Ok((asked, Ok((containers, networks)))) => {
-                    view.know(networks);
-                    view.list(asked, containers);
-                    listed = true;
-                    backoff.reset();
-                }
-                Ok((_, Err(problem))) => return End::Lost(problem),
-                Err(error) => return End::Lost(format!("a listing failed: {error}")),
-            },
-            Some(answer) = networks.join_next() => match answer {
-                Ok(Ok(networks)) => view.know(networks),
-                Ok(Err(problem)) => return End::Lost(problem),
-                Err(error) => return End::Lost(format!("a listing of networks failed: {error}")),
-            },
-            () = tokio::time::sleep_until(list_at), if listings.is_empty() => {}
-            () = tokio::time::sleep_until(began + SETTLING), if began.elapsed() < SETTLING => {}
+            tokio::select! {
+                heard = events.hear(|event| self.hear(event)) => if let Err(problem) = heard {
+                    return End::Lost(problem);
+                },
+                Some(answer) = inspections.join_next() => match answer {
+                    Ok((id, answer)) => self.inspected(&id, answer),
+                    Err(error) => return End::Lost(format!("an inspection failed: {error}")),
+                },
+                Some(answer) = listings.join_next() => match answer {
+                    Ok((asked, Ok((containers, networks)))) => {
+                        self.know(networks);
+                        self.list(asked, containers);
+                        listed = true;
+                        backoff.reset();
+                    }
+                    Ok((_, Err(problem))) => return End::Lost(problem),
+                    Err(error) => return End::Lost(format!("a listing failed: {error}")),
+                },
+                Some(answer) = networks.join_next() => match answer {
+                    Ok(Ok(networks)) => self.know(networks),
+                    Ok(Err(problem)) => return End::Lost(problem),
+                    Err(error) => return End::Lost(format!("a listing of networks failed: {error}")),
+                },
+                () = tokio::time::sleep_until(list_at), if listings.is_empty() => {}
+                () = tokio::time::sleep_until(began + SETTLING), if began.elapsed() < SETTLING => {}
+            }
         }
     }
 }

@@ -13,20 +13,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::docker::client::{Client, told};
+use super::docker::client::Client;
+use super::docker::following::{End, Followed, follow};
 use super::docker::teller::Teller;
 use super::{Publisher, Source};
 use crate::config::{DockerRegistry, Engine};
 use cluster::Cluster;
 use pace::Pace;
 
-/// How many events are taken in at once.
-const MAX_HEARD: usize = 256;
 /// The longest wait between tries to reach a manager.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
@@ -53,87 +51,57 @@ impl Source for SwarmSource {
     }
 
     fn follow(self: Box<Self>, publisher: Publisher) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(follow(*self, publisher))
+        Box::pin(follow::<Cluster>(self.registry, publisher))
     }
 }
 
-/// Why a manager is not followed any more.
-enum End {
-    /// Nobody listens.
-    Unheard,
-    /// It cannot be read; the reason.
-    Lost(String),
-}
+impl Followed for Cluster {
+    const TYPE: &'static str = "swarm";
 
-async fn follow(source: SwarmSource, publisher: Publisher) {
-    let SwarmSource { registry } = source;
-    let mut teller = Teller::new(publisher);
-    let (mut cluster, mut backoff) = (Cluster::default(), Backoff::default());
-    let listeners = teller.publisher.clone();
-    loop {
-        let ended = tokio::select! {
-            ended = session(&registry, &mut cluster, &mut teller, &mut backoff) => ended,
-            () = listeners.closed() => return,
+    fn longest_wait(_: &DockerRegistry) -> Duration {
+        MAX_WAIT
+    }
+
+    async fn session(&mut self, registry: &DockerRegistry, teller: &mut Teller, backoff: &mut Backoff) -> End {
+        let client = match Client::connect(registry).await {
+            Ok(client) => client,
+            Err(problem) => return End::Lost(problem),
         };
-        let End::Lost(problem) = ended else { return };
-        let stands = if teller.snapshot.is_some() { "; the last good state stands" } else { "" };
-        if !teller.fail(format!("swarm {}: {problem}{stands}", registry.engine)).await {
-            return;
-        }
-        tokio::time::sleep(backoff.next().min(MAX_WAIT)).await;
-    }
-}
-
-/// Follows a manager until it is lost.
-async fn session(registry: &DockerRegistry, cluster: &mut Cluster, teller: &mut Teller, backoff: &mut Backoff) -> End {
-    let client = match Client::connect(registry).await {
-        Ok(client) => client,
-        Err(problem) => return End::Lost(problem),
-    };
-    let node: Arc<str> = match client::manager(&client).await {
-        Ok(node) => node.into(),
-        Err(problem) => return End::Lost(problem),
-    };
-    let is_here = is_here(&registry.engine);
-    let mut events = client.events_of(&client::TYPES, &client::ACTIONS);
-    let mut listings = JoinSet::new();
-    let mut pace = Pace::new(Instant::now());
-    loop {
-        if listings.is_empty() && pace.due() <= Instant::now() {
-            let (client, node) = (client.clone(), Arc::clone(&node));
-            pace.asked(Instant::now());
-            listings.spawn(async move { client::list(&client, &node).await });
-        }
-        tokio::select! {
-            event = events.next() => {
-                let mut event = event;
-                for _ in 0..MAX_HEARD {
-                    match event {
-                        Some(Ok(_)) => pace.heard(Instant::now()),
-                        Some(Err(error)) => return End::Lost(told(&error)),
-                        None => return End::Lost("found the end of its events, expected them to go on: did the engine stop?".to_owned()),
-                    }
-                    match events.next().now_or_never() {
-                        Some(next) => event = next,
-                        None => break,
-                    }
-                }
+        let node: Arc<str> = match client::manager(&client).await {
+            Ok(node) => node.into(),
+            Err(problem) => return End::Lost(problem),
+        };
+        let is_here = is_here(&registry.engine);
+        let mut events = client.events_of(&client::TYPES, &client::ACTIONS);
+        let mut listings = JoinSet::new();
+        let mut pace = Pace::new(Instant::now());
+        loop {
+            if listings.is_empty() && pace.due() <= Instant::now() {
+                let (client, node) = (client.clone(), Arc::clone(&node));
+                pace.asked(Instant::now());
+                listings.spawn(async move { client::list(&client, &node).await });
             }
-            Some(answer) = listings.join_next() => match answer {
-                Ok(Ok(answers)) => {
-                    let mut now = Cluster::read(answers, is_here.then_some(&node));
-                    now.remember(cluster);
-                    *cluster = now;
-                    pace.listed(Instant::now(), cluster.activity());
-                    if !teller.tell(listing::of(cluster, &registry.may_create)).await {
-                        return End::Unheard;
+            let due = pace.due();
+            tokio::select! {
+                heard = events.hear(|_| pace.heard(Instant::now())) => if let Err(problem) = heard {
+                    return End::Lost(problem);
+                },
+                Some(answer) = listings.join_next() => match answer {
+                    Ok(Ok(answers)) => {
+                        let mut now = Cluster::read(answers, is_here.then_some(&node));
+                        now.remember(self);
+                        *self = now;
+                        pace.listed(Instant::now(), self.activity());
+                        if !teller.tell(listing::of(self, &registry.may_create)).await {
+                            return End::Unheard;
+                        }
+                        backoff.reset();
                     }
-                    backoff.reset();
-                }
-                Ok(Err(problem)) => return End::Lost(problem),
-                Err(error) => return End::Lost(format!("a listing failed: {error}")),
-            },
-            () = tokio::time::sleep_until(pace.due()), if listings.is_empty() => {}
+                    Ok(Err(problem)) => return End::Lost(problem),
+                    Err(error) => return End::Lost(format!("a listing failed: {error}")),
+                },
+                () = tokio::time::sleep_until(due), if listings.is_empty() => {}
+            }
         }
     }
 }
