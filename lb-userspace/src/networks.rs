@@ -145,7 +145,7 @@ mod tests {
     use crate::source::declared::ContainerNetwork;
 
     fn network(id: &str) -> ContainerNetwork {
-        ContainerNetwork { id: id.into(), name: id.into(), bridge: Some(format!("br-{id}")), internal: false }
+        ContainerNetwork { id: id.into(), name: id.into(), bridge: Some(format!("br-{id}")) }
     }
 
     fn declared(ids: &[&str]) -> BTreeMap<String, Arc<Declared>> {

@@ -215,7 +215,7 @@ fn after_a_restart_networks_are_as_they_were_until_the_engine_says_otherwise() {
     };
     let mut before = controller();
     before.stand_on(ground.clone(), Instant::now());
-    let network = ContainerNetwork { id: "a".into(), name: "a".into(), bridge: Some("br-a".into()), internal: false };
+    let network = ContainerNetwork { id: "a".into(), name: "a".into(), bridge: Some("br-a".into()) };
     let allow = Allow { networks: Arc::new(["a".to_owned()].into()), outside: false };
     say(
         &mut before,

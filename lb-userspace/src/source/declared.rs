@@ -54,8 +54,6 @@ pub struct ContainerNetwork {
     pub name: String,
     /// Its bridge, a network device, when it has one on this host.
     pub bridge: Option<String>,
-    /// It leads nowhere else.
-    pub internal: bool,
 }
 
 /// A container behind a port of a network's bridge.

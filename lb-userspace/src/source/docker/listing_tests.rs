@@ -8,7 +8,7 @@ const MAY_CREATE: &str = "192.0.2.0/24";
 fn networks() -> Networks {
     let network = |id: &str, name: &str, bridge: Option<&str>| {
         let bridge = bridge.map(str::to_owned);
-        (id.to_owned(), ContainerNetwork { id: id.into(), name: name.into(), bridge, internal: false })
+        (id.to_owned(), ContainerNetwork { id: id.into(), name: name.into(), bridge })
     };
     [
         network("n0", "bridge", Some("docker0")),

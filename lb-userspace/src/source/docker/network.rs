@@ -20,8 +20,7 @@ pub(in crate::source) fn read(answer: Vec<Network>) -> Networks {
         let mut options = network.options.unwrap_or_default();
         let local = network.driver.as_deref() == Some("bridge") && network.scope.as_deref() == Some("local");
         let bridge = local.then(|| options.remove(BRIDGE_NAME).unwrap_or_else(|| format!("br-{}", short(&id))));
-        let (name, internal) = (network.name.unwrap_or_default(), network.internal == Some(true));
-        Some((id.clone(), ContainerNetwork { id, name, bridge, internal }))
+        Some((id.clone(), ContainerNetwork { id, name: network.name.unwrap_or_default(), bridge }))
     };
     answer.into_iter().filter_map(read).collect()
 }
