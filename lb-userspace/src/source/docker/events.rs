@@ -22,20 +22,45 @@ impl Events {
     /// Waits until something happens, and takes in what has: a bounded part of it at once. May be given up at any time, and
     /// nothing is lost. The error says why nothing more comes.
     pub(in crate::source) async fn hear(&mut self, mut take: impl FnMut(EventMessage)) -> Result<(), String> {
-        let mut event = self.0.next().await;
-        for _ in 0..MAX_HEARD {
+        let (mut next, mut heard) = (Some(self.0.next().await), 0);
+        while let Some(event) = next {
             match event {
-                Some(Ok(heard)) => take(heard),
+                Some(Ok(event)) => take(event),
                 Some(Err(error)) => return Err(told(&error)),
                 None => {
                     return Err("found the end of its events, expected them to go on: did the engine stop?".to_owned());
                 }
             }
-            match self.0.next().now_or_never() {
-                Some(next) => event = next,
-                None => break,
-            }
+            heard += 1;
+            // Only what is taken in is asked for: else one would be lost.
+            next = if heard < MAX_HEARD { self.0.next().now_or_never() } else { None };
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn events_beyond_what_is_taken_in_at_once_come_the_next_time() {
+        let many = stream::iter(std::iter::repeat_with(|| Ok(EventMessage::default())).take(MAX_HEARD + 2));
+        let mut events = Events::of(many.chain(stream::pending()).boxed());
+        let mut heard = 0;
+        assert_eq!(events.hear(|_| heard += 1).await, Ok(()));
+        assert_eq!(heard, MAX_HEARD);
+        assert_eq!(events.hear(|_| heard += 1).await, Ok(()));
+        assert_eq!(heard, MAX_HEARD + 2);
+    }
+
+    #[tokio::test]
+    async fn what_came_before_the_end_is_taken_in() {
+        let mut events = Events::of(stream::iter([Ok(EventMessage::default())]).boxed());
+        let mut heard = 0;
+        assert!(events.hear(|_| heard += 1).await.is_err());
+        assert_eq!(heard, 1);
     }
 }
