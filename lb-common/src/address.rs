@@ -57,6 +57,22 @@ impl Address {
         [(b as u64) << 32 | a as u64, (d as u64) << 32 | c as u64]
     }
 
+    /// The first `bits` of it, of 128, and zeroes behind them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn prefix(self, bits: u8) -> Self {
+        let [a, b, c, d] = self.words;
+        let bits = bits as u32;
+        Self {
+            words: [
+                a & word_mask(bits),
+                b & word_mask(bits.saturating_sub(32)),
+                c & word_mask(bits.saturating_sub(64)),
+                d & word_mask(bits.saturating_sub(96)),
+            ],
+        }
+    }
+
     /// The IPv4 address as bytes on the wire; meaningful when [`Self::is_v4`].
     #[inline(always)]
     pub const fn v4(&self) -> [u8; 4] {
@@ -108,6 +124,14 @@ impl From<Address> for std::net::IpAddr {
     fn from(address: Address) -> Self {
         if address.is_v4() { Self::from(address.v4()) } else { Self::from(address.v6()) }
     }
+}
+
+/// The first `bits` bits of a word as it lies in memory; all of them from 32 on.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+const fn word_mask(bits: u32) -> u32 {
+    let bits = if bits > 32 { 32 } else { bits };
+    ((u64::MAX << (32 - bits)) as u32).to_be()
 }
 
 #[cfg(test)]

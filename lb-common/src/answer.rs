@@ -77,7 +77,7 @@ fn may_tell(headers: &Headers) -> bool {
 fn is_admitted<T: Tables>(tables: &T) -> bool {
     match (tables.limit(ERROR_LIMIT), tables.service_bucket(ERROR_LIMIT)) {
         (Some(limit), Some(bucket)) => {
-            gcra::admit_within(TRIES, limit, &bucket, tables.now_ns(), 0) == Admission::Admitted
+            matches!(gcra::admit_within(TRIES, limit, &bucket, tables.now_ns(), 0), Admission::Admitted(_))
         }
         _ => false,
     }

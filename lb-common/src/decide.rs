@@ -1,17 +1,18 @@
 //! A packet's way: `parse → find service → limits → choose backend → forward`.
 
-use crate::abi::{AddressFlags, Backend, Datagram, DeviceFlags, FragmentFate, Snat};
+use crate::abi::{AddressFlags, Backend, Datagram, DeviceFlags, FragmentFate, ServiceFlags, Snat};
 use crate::forward::{Course, Exit, Return, to_client};
 use crate::handover::Memo;
 use crate::headers::{Headers, Part};
 use crate::icmp::Quote;
+use crate::limits::{Asker, Stage};
 use crate::packet::{Fronted, Packet};
 use crate::path::Path;
 use crate::refusal::{Action, Stop};
 use crate::request::{HOST, request};
 use crate::tables::Tables;
 use crate::verdict::Outcome;
-use crate::{Refusal, Verdict, fast, fragment, icmp};
+use crate::{Refusal, Verdict, fast, forward, fragment, icmp, limits, mark};
 
 /// Where the packet path keeps what it read of a packet. Its caller has it: a program's stack is small.
 #[repr(C)]
@@ -37,6 +38,10 @@ pub struct Scratch {
     pub quote: Quote,
     /// Where the datagram goes that it is a part of.
     pub datagram: Datagram,
+    /// What its limits are asked for.
+    pub asker: Asker,
+    /// Not 0: limits that come before a backend is chosen were asked already.
+    pub asked: u32,
 }
 
 /// Decides what becomes of a frame that came in by the device `ingress_ifindex`, and rewrites it accordingly.
@@ -50,20 +55,23 @@ pub fn decide<P: Fronted + ?Sized, T: Path<P>>(
     scratch: &mut Scratch,
     ingress_ifindex: u32,
 ) -> Verdict {
-    match fast::forward(packet, tables, |verdict| verdict) {
+    let mut asked = false;
+    match fast::forward(packet, tables, &mut asked, |verdict| verdict) {
         Some(verdict) => verdict,
-        None => closely(packet, tables, scratch, ingress_ifindex),
+        None => closely(packet, tables, scratch, ingress_ifindex, asked),
     }
 }
 
-/// The same for every frame, whatever it looks like.
+/// The same for every frame, whatever it looks like. Its service's limits may have been `asked` already.
 #[inline(always)]
 pub fn closely<P: Packet + ?Sized, T: Path<P>>(
     packet: &mut P,
     tables: &T,
     scratch: &mut Scratch,
     ingress_ifindex: u32,
+    asked: bool,
 ) -> Verdict {
+    scratch.asked = asked.into();
     if let Err(refusal) = tables.read(packet, &mut scratch.headers) {
         tables.count_refusal(refusal);
         return Verdict::Refused(refusal);
@@ -89,7 +97,7 @@ pub fn from_port<P: Packet + ?Sized, T: Path<P>>(
     ingress_ifindex: u32,
 ) -> Verdict {
     tables.count_inside();
-    closely(packet, tables, scratch, ingress_ifindex)
+    closely(packet, tables, scratch, ingress_ifindex, false)
 }
 
 /// Decides what becomes of a frame that this host itself sends: one to a VIP is rewritten as any client's. When it goes to a
@@ -97,6 +105,7 @@ pub fn from_port<P: Packet + ?Sized, T: Path<P>>(
 #[inline(always)]
 pub fn from_host<P: Packet + ?Sized, T: Path<P>>(packet: &mut P, tables: &T, scratch: &mut Scratch) -> Verdict {
     let stranger = Verdict::Refused(Refusal::NoService);
+    scratch.asked = 0;
     if tables.read(packet, &mut scratch.headers).is_err() || scratch.headers.icmp() {
         return stranger;
     }
@@ -144,7 +153,7 @@ fn dispatch<P: Packet + ?Sized, T: Path<P>>(
     scratch: &mut Scratch,
     ingress_ifindex: u32,
 ) -> Outcome {
-    let Scratch { headers, back, exit, datagram, .. } = scratch;
+    let Scratch { headers, back, exit, datagram, asker, .. } = scratch;
     if headers.part == Part::LATER {
         tables.later_fragment(headers, datagram)?;
         return fragment::follow(packet, tables, scratch, ingress_ifindex);
@@ -179,7 +188,7 @@ fn dispatch<P: Packet + ?Sized, T: Path<P>>(
                 };
                 back.fragment_id = tables.begin_datagram(headers, datagram)?;
             }
-            to_client(packet, tables, headers, back, exit)
+            answered(packet, tables, headers, back, exit, asker)
         }
         // What is routed may be stopped by the firewall yet, and is noted where it goes on into the backend's bridge: else anybody
         // could have any client's replies left untranslated.
@@ -189,6 +198,50 @@ fn dispatch<P: Packet + ?Sized, T: Path<P>>(
         }),
         None => Err(direct(tables, headers).into()),
     }
+}
+
+/// Sends a backend's packet to its client, as far as the limits of what it sends let it.
+#[inline(always)]
+pub(crate) fn answered<P: Packet + ?Sized, T: Path<P>>(
+    packet: &mut P,
+    tables: &T,
+    headers: &mut Headers,
+    back: &Return,
+    exit: &mut Exit,
+    asker: &mut Asker,
+) -> Outcome {
+    let service = tables.service(back.service).ok_or(Refusal::NoBackend)?;
+    if service.flags & ServiceFlags::OUT_LIMITS == 0 {
+        return to_client(packet, tables, headers, back, exit);
+    }
+    // Whether there is a queue for it is known when its way is.
+    forward::way_to_client(packet, tables, headers, back, exit)?;
+    let waits = if packet.can_wait() {
+        tables.device(exit.ifindex).flags & (DeviceFlags::TIMED | DeviceFlags::CLASSED)
+    } else {
+        0
+    };
+    *asker = Asker {
+        who: back.client.address,
+        service: back.service,
+        backend: back.backend,
+        stage: Stage::LEAVING,
+        packets: limits::packets(packet, headers),
+        waits,
+    };
+    let admitted = tables.admit(headers, asker)?;
+    if admitted.class != 0 || admitted.delay_ns != 0 {
+        packet.wait(admitted.class, admitted.delay_ns);
+    }
+    let tos = headers.tos;
+    if admitted.mark {
+        tables.set_tos(packet, headers, mark::marked(tos))?;
+    }
+    let outcome = tables.send_back(packet, headers, back, exit);
+    if admitted.mark && outcome.is_err() {
+        tables.set_tos(packet, headers, tos)?;
+    }
+    outcome
 }
 
 /// Whether a frame that came in by a port of a bridge is for this host to send on, and not for the bridge.

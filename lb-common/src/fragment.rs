@@ -4,12 +4,14 @@
 //! (RFC 5722). Nothing is kept back: a later fragment that comes before the first is refused by name.
 
 use crate::Refusal;
-use crate::abi::{AddressFlags, Datagram, Forward, FragmentFate, FragmentKey, Fragments};
-use crate::decide::Scratch;
-use crate::forward::{Course, End, Return, to_backend, to_client};
+use crate::abi::{AddressFlags, Datagram, Forward, FragmentFate, FragmentKey, Fragments, ServiceFlags};
+use crate::decide::{Scratch, answered};
+use crate::forward::{Course, End, Return, to_backend};
 use crate::headers::Headers;
+use crate::limits::{Asker, Stage};
 use crate::packet::Packet;
 use crate::path::Path;
+use crate::request::marked;
 use crate::tables::{FragmentsCell, Tables};
 use crate::verdict::Outcome;
 
@@ -105,16 +107,22 @@ pub fn follow<P: Packet + ?Sized, T: Path<P>>(
     scratch: &mut Scratch,
     ingress_ifindex: u32,
 ) -> Outcome {
-    let Scratch { headers, row, course, back, exit, datagram, .. } = scratch;
+    let Scratch { headers, row, course, back, exit, datagram, asker, .. } = scratch;
     let Datagram { service, backend, id: fragment_id, source, destination, .. } = *datagram;
     if datagram.fate == FragmentFate::REPLY {
         let (vip, client) = (End::new(source, 0), End::new(destination, 0));
         *back = Return { vip, client, service, backend, fragment_id, ingress_ifindex };
-        return to_client(packet, tables, headers, back, exit);
+        return answered(packet, tables, headers, back, exit, asker);
     }
     let head = tables.service(service).ok_or(Refusal::NoBackend)?;
+    let mut is_marked = false;
     if head.limits[0] != 0 {
-        tables.admit(headers, service)?;
+        *asker = Asker { who: headers.source.address, service, backend, packets: 1, ..Asker::default() };
+        is_marked = tables.admit(headers, asker)?.mark;
+        if head.flags & ServiceFlags::BACKEND_LIMITS != 0 {
+            asker.stage = Stage::CHOSEN;
+            is_marked |= tables.admit(headers, asker)?.mark;
+        }
     }
     let renewed = source != headers.source.address;
     if !tables.row(backend, row) {
@@ -122,6 +130,9 @@ pub fn follow<P: Packet + ?Sized, T: Path<P>>(
     }
     let forward = if renewed { Forward::SNAT } else { row.forward };
     *course = Course { source: End::new(source, 0), service, backend, fragment_id, ingress_ifindex };
+    if is_marked {
+        return marked(packet, tables, headers, course, row, forward);
+    }
     to_backend(packet, tables, headers, course, row, forward)
 }
 

@@ -26,12 +26,20 @@ pub trait Bucket {
 /// What a bucket says to a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Within the limit; the bucket has been filled by the packet.
-    Admitted,
+    /// There is room; the bucket has been filled by the packet. How full it was before, in ticks.
+    Admitted(u64),
     /// Over the limit; the bucket is as it was.
     Over,
     /// Other CPUs were faster as often as it was tried.
     Contended,
+}
+
+/// The time in ticks.
+///
+/// Wraps after 36 years of uptime; saturating would cost a 128-bit product, which BPF does not have.
+#[inline(always)]
+pub const fn ticks(now_ns: u64) -> u64 {
+    now_ns.wrapping_mul(TICKS_PER_NS)
 }
 
 /// Whether a packet of `bytes` bytes is within `limit` at `now_ns`, and if it is, fills the bucket by its cost.
@@ -44,21 +52,35 @@ pub fn admit(limit: &Limit, bucket: &impl Bucket, now_ns: u64, bytes: u32) -> Ad
 #[inline(always)]
 pub fn admit_within(max_tries: u32, limit: &Limit, bucket: &impl Bucket, now_ns: u64, bytes: u32) -> Admission {
     let cost = cost(limit, if limit.unit == LimitUnit::BYTES { bytes } else { 1 });
-    // Wraps after 36 years of uptime; saturating would cost a 128-bit product, which BPF does not have.
-    let now = now_ns.wrapping_mul(TICKS_PER_NS);
-    let room = Room::of(limit.depth_ticks, cost);
+    pour(max_tries, Room::of(limit.depth_ticks, cost), bucket, ticks(now_ns))
+}
+
+/// Fills a bucket by what there is to be room for.
+#[inline(always)]
+pub fn pour(max_tries: u32, room: Room, bucket: &impl Bucket, now: u64) -> Admission {
     let mut empty_at = bucket.load();
     let mut tries = 0;
     while tries < max_tries {
-        let Some(filled) = room.fill(empty_at, now) else { return Admission::Over };
+        let level = level(empty_at, now);
+        let Some(filled) = room.fill(level, now) else { return Admission::Over };
         let found = bucket.compare_exchange(empty_at, filled);
         if found == empty_at {
-            return Admission::Admitted;
+            return Admission::Admitted(level);
         }
         empty_at = found;
         tries += 1;
     }
     Admission::Contended
+}
+
+/// How full a bucket is that will be empty at `empty_at`, in ticks.
+///
+/// Without a branch: the verifier follows every path through the loop around this.
+#[inline(always)]
+pub const fn level(empty_at: u64, now: u64) -> u64 {
+    let ahead = empty_at.wrapping_sub(now).cast_signed();
+    // Below zero it is empty since long: all ones or all zeroes, and zero is left.
+    (ahead & !(ahead >> 63)).cast_unsigned()
 }
 
 /// The most units that one packet can be: more than any length that fits an IP header's field.
@@ -96,15 +118,9 @@ impl Room {
         }
     }
 
-    /// When a bucket that would be empty at `empty_at` will be empty once the packet is in it; `None` when it does
-    /// not fit.
-    ///
-    /// Without a branch for the level: the verifier follows every path through the loop around this.
+    /// When a bucket with this level will be empty once the packet is in it; `None` when it does not fit.
     #[inline(always)]
-    pub const fn fill(self, empty_at: u64, now: u64) -> Option<u64> {
-        let ahead = empty_at.wrapping_sub(now).cast_signed();
-        // Below zero it is empty since long: all ones or all zeroes, and zero is left.
-        let level = (ahead & !(ahead >> 63)).cast_unsigned();
+    pub const fn fill(self, level: u64, now: u64) -> Option<u64> {
         if !self.fits_empty || level > self.below {
             return None;
         }
@@ -119,7 +135,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::abi::LimitScope;
 
     impl Bucket for Cell<u64> {
         fn load(&self) -> u64 {
@@ -135,18 +150,20 @@ mod tests {
         }
     }
 
+    fn is_admitted(admission: Admission) -> bool {
+        matches!(admission, Admission::Admitted(_))
+    }
+
     fn packets(per_second: u64, burst: u64) -> Limit {
         let cost = 1_000_000_000 * TICKS_PER_NS / per_second;
-        Limit { cost, depth_ticks: cost * burst, shift: 0, unit: LimitUnit::PACKETS, scope: LimitScope::SERVICE }
+        Limit { cost, depth_ticks: cost * burst, ..Limit::default() }
     }
 
     #[test]
     fn strict_bucket_spaces_packets_evenly() {
         let (limit, bucket) = (packets(1000, 0), Cell::new(0));
-        let admitted: Vec<u64> = (0..10_000_u64)
-            .map(|i| i * 200_000)
-            .filter(|&t| admit(&limit, &bucket, t, 60) == Admission::Admitted)
-            .collect();
+        let admitted: Vec<u64> =
+            (0..10_000_u64).map(|i| i * 200_000).filter(|&t| is_admitted(admit(&limit, &bucket, t, 60))).collect();
         assert_eq!(admitted.len(), 2000);
         assert!(admitted.windows(2).all(|w| w[1] - w[0] == 1_000_000));
     }
@@ -155,11 +172,10 @@ mod tests {
     fn burst_is_admitted_at_once_and_then_the_rate() {
         let (limit, bucket) = (packets(1000, 50), Cell::new(0));
         let start = 7_000_000_000;
-        let at_once = (0..200).filter(|_| admit(&limit, &bucket, start, 60) == Admission::Admitted).count();
+        let at_once = (0..200).filter(|_| is_admitted(admit(&limit, &bucket, start, 60))).count();
         assert_eq!(at_once, 50);
         // Five times the rate for ten seconds more: the rate is what comes through.
-        let later =
-            (1..=50_000_u64).filter(|i| admit(&limit, &bucket, start + i * 200_000, 60) == Admission::Admitted).count();
+        let later = (1..=50_000_u64).filter(|i| is_admitted(admit(&limit, &bucket, start + i * 200_000, 60))).count();
         assert_eq!(later, 10_000);
     }
 
@@ -204,7 +220,7 @@ mod tests {
                 if fits {
                     model.level += 1_000_000_000;
                 }
-                prop_assert_eq!(admit(&limit, &bucket, now, 60) == Admission::Admitted, fits);
+                prop_assert_eq!(is_admitted(admit(&limit, &bucket, now, 60)), fits);
             }
         }
 
@@ -213,8 +229,9 @@ mod tests {
         fn extremes_neither_overflow_nor_admit_too_much(
             empty_at in 0..1_u64 << 62, now in 0..1_u64 << 62, cost in 0..1_u64 << 62, depth in 0..1_u64 << 62,
         ) {
-            let level = empty_at.saturating_sub(now);
-            let filled = Room::of(depth, cost).fill(empty_at, now);
+            let level = level(empty_at, now);
+            prop_assert_eq!(level, empty_at.saturating_sub(now));
+            let filled = Room::of(depth, cost).fill(level, now);
             let expected = if depth == 0 { level == 0 } else { level + cost <= depth };
             prop_assert_eq!(filled, expected.then_some(now + level + cost));
         }

@@ -188,7 +188,7 @@ fn note<T: Tables>(tables: &T, cell: &impl FlowCell, flow: &Flow, said: Option<u
 fn remember<T: Tables>(tables: &T, memo: &Memo) -> bool {
     let admitted = match (tables.limit(FLOW_LIMIT), tables.service_bucket(FLOW_LIMIT)) {
         (Some(limit), Some(bucket)) => {
-            gcra::admit_within(TRIES, limit, &bucket, tables.now_ns(), 0) == Admission::Admitted
+            matches!(gcra::admit_within(TRIES, limit, &bucket, tables.now_ns(), 0), Admission::Admitted(_))
         }
         _ => false,
     };

@@ -83,6 +83,19 @@ pub trait Packet {
         0
     }
 
+    /// Whether there may be a queue where it goes.
+    #[inline(always)]
+    fn can_wait(&self) -> bool {
+        false
+    }
+
+    /// Has the packet leave later, if it [can wait](Self::can_wait): by the `htb` class with this number, unless that is 0, and
+    /// so many nanoseconds from now.
+    #[inline(always)]
+    fn wait(&mut self, class: u16, delay_ns: u32) {
+        let _ = (class, delay_ns);
+    }
+
     /// Corrects the checksum of a TCP header (`tcp`) or UDP header at `offset`, after addresses and whatever else it covers were
     /// replaced.
     #[inline(always)]

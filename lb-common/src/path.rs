@@ -11,12 +11,13 @@ use crate::forward::{self, Course, Exit, Return, exit, tunnel};
 use crate::handover::Memo;
 use crate::headers::Headers;
 use crate::icmp::Quote;
+use crate::limits::{Admitted, Asker};
 use crate::packet::{Fronted, Packet};
 use crate::refusal::{Refusal, Stop};
 use crate::request::Choice;
 use crate::tables::Tables;
 use crate::verdict::Outcome;
-use crate::{Verdict, answer, direct, fragment, icmp, limits, parse, quic, reply, request, snat};
+use crate::{Verdict, answer, connections, direct, fragment, icmp, limits, mark, parse, quic, reply, request, snat};
 
 /// The steps; without being told otherwise, one calls the next.
 pub trait Path<P: Packet + ?Sized>: Tables + Sized {
@@ -52,8 +53,20 @@ pub trait Path<P: Packet + ?Sized>: Tables + Sized {
 
     /// Asks the limits of a service.
     #[inline(always)]
-    fn admit(&self, headers: &Headers, service: u32) -> Result<(), Refusal> {
-        limits::admit(self, headers, service)
+    fn admit(&self, headers: &Headers, asker: &Asker) -> Result<Admitted, Refusal> {
+        Admitted::unpack(limits::admit(self, headers, asker))
+    }
+
+    /// Has a packet another type of service, or traffic class: see [`mark::set`].
+    #[inline(always)]
+    fn set_tos(&self, packet: &mut P, headers: &mut Headers, tos: u8) -> Result<(), Refusal> {
+        mark::set(packet, headers, tos).ok_or(Refusal::Malformed)
+    }
+
+    /// Counts a connection: see [`connections::note`].
+    #[inline(always)]
+    fn note_connection(&self, headers: &Headers, flow: &FlowKey, asker: &mut Asker, said: u32) -> Result<(), Refusal> {
+        connections::note(self, headers, flow, asker, said)
     }
 
     /// Chooses the backend of a packet for a service: see [`request::choose`].

@@ -126,6 +126,8 @@ refusals! {
     Scattered = 34, "scattered", Drop, "lower the MTU of the device it came in by to a page, or use a device that takes jumbo frames";
     /// From a network that may not use the service.
     OtherNetwork = 35, "other_network", Drop, "nothing if networks are to be apart; else put the client's container on a network of the service's, or name its network in `weir.allow_networks`";
+    /// Its backend is over the limit each backend has.
+    OverBackendLimit = 36, "over_backend_limit", Drop, "see `weir limits`; add backends, or raise the limit per backend if they can take more";
 }
 
 /// Why a packet is not forwarded, and what its sender has to know.

@@ -1,15 +1,18 @@
 //! A packet from a client to a VIP.
 
-use crate::abi::{Datagram, FlowKey, Forward, FragmentFate, ReplyKey, ReplyOwner, Service, ServiceFlags, Slot, VipKey};
+use crate::abi::{
+    Backend, Datagram, FlowKey, Forward, FragmentFate, ReplyKey, ReplyOwner, Service, ServiceFlags, Slot, VipKey,
+};
 use crate::decide::Scratch;
 use crate::forward::{Course, End, to_backend};
 use crate::handover::{self, Memo};
 use crate::headers::{Headers, Part};
+use crate::limits::{Asker, Stage};
 use crate::packet::Packet;
 use crate::path::Path;
 use crate::tables::Tables;
 use crate::verdict::Outcome;
-use crate::{Address, Refusal};
+use crate::{Address, Refusal, limits, mark};
 
 /// The device by which this host's own packets come in.
 pub(crate) const HOST: u32 = 0;
@@ -28,7 +31,7 @@ pub fn request<P: Packet + ?Sized, T: Path<P>>(
     id: u32,
     ingress_ifindex: u32,
 ) -> Outcome {
-    let Scratch { headers, row, snat, course, datagram, memo, .. } = scratch;
+    let Scratch { headers, row, snat, course, datagram, memo, asker, asked, .. } = scratch;
     let service = tables.service(id).ok_or(Refusal::NoBackend)?;
     sound(headers)?;
     if is_martian(tables, headers, id, ingress_ifindex) {
@@ -37,13 +40,31 @@ pub fn request<P: Packet + ?Sized, T: Path<P>>(
     if service.networks != 0 && !may_use(tables, service, ingress_ifindex) {
         return Err(Refusal::OtherNetwork.into());
     }
-    if service.limits[0] != 0 {
-        tables.admit(headers, id)?;
+    let (is_limited, mut is_marked) = (service.limits[0] != 0, false);
+    if is_limited {
+        *asker = Asker {
+            who: headers.source.address,
+            service: id,
+            packets: limits::packets(packet, headers),
+            ..Asker::default()
+        };
+        if *asked == 0 {
+            is_marked = tables.admit(headers, asker)?.mark;
+        }
     }
     let claimed = if service.quic.length() != 0 { tables.quic(packet, headers, id) } else { Slot::NOBODY };
     let Choice { backend: chosen, strays, has_port } = tables.choose(packet, headers, id, claimed, memo)?;
     if !tables.row(chosen, row) {
         return Err(Refusal::NoBackend.into());
+    }
+    if is_limited && service.flags & ServiceFlags::BACKEND_LIMITS != 0 {
+        (asker.backend, asker.stage) = (chosen, Stage::CHOSEN);
+        is_marked |= tables.admit(headers, asker)?.mark;
+    }
+    if is_limited && service.flags & ServiceFlags::COUNTED != 0 {
+        (asker.backend, asker.stage) = (chosen, Stage::CHOSEN);
+        let said = handover::said_by_client(packet, headers);
+        tables.note_connection(headers, &memo.key, asker, said)?;
     }
     *course = Course {
         source: End::of(&headers.source),
@@ -79,7 +100,30 @@ pub fn request<P: Packet + ?Sized, T: Path<P>>(
         };
         course.fragment_id = tables.begin_datagram(headers, datagram)?;
     }
+    if is_marked {
+        return marked(packet, tables, headers, course, row, forward);
+    }
     to_backend(packet, tables, headers, course, row, forward)
+}
+
+/// [`to_backend`], with a word to the sender that it is to slow down.
+#[inline(always)]
+pub(crate) fn marked<P: Packet + ?Sized, T: Path<P>>(
+    packet: &mut P,
+    tables: &T,
+    headers: &mut Headers,
+    course: &Course,
+    row: &Backend,
+    forward: u8,
+) -> Outcome {
+    let tos = headers.tos;
+    tables.set_tos(packet, headers, mark::marked(tos))?;
+    let outcome = to_backend(packet, tables, headers, course, row, forward);
+    if outcome.is_err() {
+        // What is refused is as it came.
+        tables.set_tos(packet, headers, tos)?;
+    }
+    outcome
 }
 
 /// A client's flow: of a service of every port, the port is part of it.

@@ -13,11 +13,14 @@
 
 #[cfg(feature = "bench")]
 mod bench;
+mod buckets;
 mod cells;
 mod delivery;
 mod flows;
 mod frame;
 mod object;
+#[cfg(feature = "record")]
+mod record;
 mod skb;
 mod steps;
 mod tables;

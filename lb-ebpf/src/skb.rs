@@ -2,8 +2,10 @@
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::generated::{
-    bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_store_bytes,
+    bpf_ktime_get_ns, bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_pull_data,
+    bpf_skb_set_tstamp, bpf_skb_store_bytes,
 };
+use lb_common::abi::Class;
 use lb_common::checksum::Delta;
 use lb_common::packet::MAX_OFFSET;
 use lb_common::{Headers, Packet};
@@ -15,6 +17,9 @@ const HEADERS: usize = 14 + 40 + 20;
 
 /// How much is pulled when that is not in one piece: with it, what may follow.
 const PULLED: u32 = 256;
+
+/// `BPF_SKB_TSTAMP_DELIVERY_MONO` (include/uapi/linux/bpf.h): a time to leave at, by the clock of `bpf_ktime_get_ns`.
+const LEAVES_AT: u32 = 1;
 
 /// The frame of a tc program: its linear part, which holds the headers. It is written by the kernel's helpers, which know who
 /// else has it, and in what state its checksum is.
@@ -95,6 +100,31 @@ impl Packet for SkbFrame {
     fn merged(&self) -> u32 {
         // SAFETY: the kernel gave this context to the running program.
         unsafe { (*self.ctx).gso_size }
+    }
+
+    /// It goes on by tc, through the queue of the device that it leaves by, if it came in by a port of a bridge.
+    #[inline(always)]
+    fn can_wait(&self) -> bool {
+        // SAFETY: the kernel gave this context to the running program.
+        unsafe { (*self.ctx).ingress_ifindex != 0 }
+    }
+
+    /// `bpf_redirect` leaves both alone: a time to leave at is no time of arrival (`skb_clear_tstamp` of
+    /// include/linux/skbuff.h), and the priority is `htb`'s first look (`htb_classify` of net/sched/sch_htb.c). A container
+    /// cannot choose its class by `SO_PRIORITY`: what comes out of a veth has none (`____dev_forward_skb`).
+    #[inline(always)]
+    fn wait(&mut self, class: u16, delay_ns: u32) {
+        if class != 0 {
+            // SAFETY: the kernel gave this context to the running program.
+            unsafe { (*self.ctx).priority = Class::QUEUE | u32::from(class) };
+        }
+        if delay_ns != 0 {
+            // SAFETY: helpers that look themselves at what they get. A packet for which there is no time leaves at once.
+            unsafe {
+                let at = bpf_ktime_get_ns() + u64::from(delay_ns);
+                bpf_skb_set_tstamp(self.ctx, at, LEAVES_AT);
+            }
+        }
     }
 
     /// Where the checksum is left to a device, the field has the sum of the pseudo-header alone: the addresses are in it, the

@@ -10,14 +10,19 @@ use aya_ebpf::helpers::{bpf_fib_lookup as fib_lookup, bpf_ktime_get_coarse_ns, b
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use lb_common::abi::{
-    Backend, BucketCell, Datagram, Delivery, Device, DeviceFlags, Endpoint, Flow, FlowGroup, FlowKey, FragmentKey,
-    Fragments, Limit, LimitCount, Meta, Order, OrderKey, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings,
-    Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps, Table, Tags, Tally, Traffic, VipKey,
+    Backend, BucketCell, BucketGroup, BucketKey, Connection, Datagram, Delivery, Device, DeviceFlags, Endpoint, Flow,
+    FlowGroup, FlowKey, FragmentKey, Fragments, Limit, LimitCount, Meta, Order, OrderKey, PathMtu, QuicKey, ReplyKey,
+    ReplyOwner, Service, Settings, SketchCell, Slot, Snat, SnatReply, SnatReplyKey, Stamps, Table, Tags, Tally,
+    Traffic, VipKey, WAYS,
 };
+use lb_common::bucket_table::{self, BucketHash, Found, Taken};
 use lb_common::flow_table::{self, FlowHash, Group as _, Spot};
+use lb_common::hash::mix;
+use lb_common::limits::{Asker, Said};
 use lb_common::tables::{Direction, FlowUse, Route, RouteQuery, WayOut};
 use lb_common::{Address, Headers, Refusal, Scratch, Tables, index};
 
+use crate::buckets::KernelBuckets;
 use crate::cells::{
     KernelBackend, KernelBits, KernelBucket, KernelFragments, KernelSnat, KernelSnatReply, barrier, fetch_add,
 };
@@ -61,9 +66,14 @@ static CENSUS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1, 0);
 #[map]
 static LIMITS: Array<Limit> = Array::with_max_entries(1, 0);
 #[map]
-static SERVICE_BUCKETS: Array<BucketCell> = Array::with_max_entries(1, 0);
+static SERVICE_BUCKETS: Array<BucketCell> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// A table of our own: see [`bucket_table`].
 #[map]
-static SOURCE_BUCKETS: LruHashMap<SourceKey, u64> = LruHashMap::with_max_entries(1, 0);
+static BUCKETS: Array<BucketGroup> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static SKETCH: Array<SketchCell> = Array::with_max_entries(1, 0);
+#[map]
+static CONNECTIONS: HashMap<FlowKey, Connection> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
 static DEVICES: HashMap<u32, Device> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
@@ -137,6 +147,9 @@ static KNOWN_BITS: u32 = 6;
 /// What places in `FLOWS` are computed with: likewise.
 #[unsafe(no_mangle)]
 static FLOW_HASH: [u64; 4] = [1; 4];
+/// The same of `BUCKETS`.
+#[unsafe(no_mangle)]
+static BUCKET_HASH: [u64; 4] = [1; 4];
 
 /// `BPF_FIB_LKUP_RET_NO_NEIGH` of include/uapi/linux/bpf.h: there is a route, but no neighbour for its next hop.
 const NO_NEIGHBOUR: i64 = 7;
@@ -282,11 +295,43 @@ fn bump<T: Copy>(map: &PerCpuArray<T>, index: u32, add: impl FnOnce(&mut T)) -> 
 /// Where a flow is looked for.
 #[inline(always)]
 fn flow_group(key: &[u64; 3]) -> Option<(KernelGroup, Spot)> {
-    let at = (&raw const FLOW_HASH).cast::<u64>();
-    // SAFETY: constants of the loader's; volatile, so that the compiler does not take their initial values for the last.
-    let word = |index| unsafe { at.add(index).read_volatile() };
-    let spot = FlowHash::from_words([word(0), word(1), word(2), word(3)]).spot(key);
+    let spot = FlowHash::from_words(constants(&raw const FLOW_HASH)).spot(key);
     Some((KernelGroup(NonNull::new(FLOWS.get_ptr_mut(spot.group)?)?), spot))
+}
+
+/// Constants of the loader's.
+#[inline(always)]
+fn constants(at: *const [u64; 4]) -> [u64; 4] {
+    // SAFETY: each caller has four words; volatile, so that the compiler does not take their initial values for the last.
+    let word = |index| unsafe { at.cast::<u64>().add(index).read_volatile() };
+    [word(0), word(1), word(2), word(3)]
+}
+
+#[inline(always)]
+fn bucket_hash() -> [u64; 4] {
+    constants(&raw const BUCKET_HASH)
+}
+
+#[inline(always)]
+fn bucket_group(number: u32) -> Option<KernelBuckets> {
+    NonNull::new(BUCKETS.get_ptr_mut(number)?).map(KernelBuckets)
+}
+
+/// The bucket of a key, and how it came to be its own; see [`Tables::find_bucket`].
+#[inline(always)]
+pub fn own_bucket(key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Taken)> {
+    let place = BucketHash::from_words(bucket_hash()).place(key);
+    let group = bucket_group(place.group)?;
+    let Found { way, taken } = bucket_table::find(&group, place.tag, key, now, depth)?;
+    Some((place.group * WAYS + way, taken))
+}
+
+/// A word of a limit's own bucket.
+#[inline(always)]
+fn service_word<const AT: usize>(limit: u32) -> Option<KernelBucket> {
+    let cell = SERVICE_BUCKETS.get_ptr_mut(limit)?;
+    // SAFETY: a place inside of the element.
+    NonNull::new(unsafe { cell.byte_add(AT).cast::<u64>() }).map(KernelBucket)
 }
 
 impl<const SKB: bool> Tables for Maps<SKB> {
@@ -644,24 +689,107 @@ impl<const SKB: bool> Tables for Maps<SKB> {
 
     #[inline(always)]
     fn service_bucket(&self, limit: u32) -> Option<KernelBucket> {
-        // The level is the cell's first word.
-        NonNull::new(SERVICE_BUCKETS.get_ptr_mut(limit)?.cast::<u64>()).map(KernelBucket)
+        service_word::<{ offset_of!(BucketCell, empty_at) }>(limit)
     }
 
     #[inline(always)]
-    fn source_bucket(&self, key: &SourceKey) -> Option<KernelBucket> {
-        if let Some(bucket) = SOURCE_BUCKETS.get_ptr_mut(key) {
-            return NonNull::new(bucket).map(KernelBucket);
+    fn find_bucket(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Taken)> {
+        steps::find_bucket(key, now, depth)
+    }
+
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<KernelBucket> {
+        Some(bucket_group(index / WAYS)?.level(index % WAYS))
+    }
+
+    #[inline(always)]
+    fn note_asked(&self, index: u32, over: bool) {
+        if let Some(group) = bucket_group(index / WAYS) {
+            group.note_asked(index % WAYS, over);
         }
-        // An error means that another CPU was first, or that nothing could be evicted: the lookup tells which.
-        let _: Result<(), i32> = SOURCE_BUCKETS.insert(key, 0, u64::from(BPF_NOEXIST));
-        NonNull::new(SOURCE_BUCKETS.get_ptr_mut(key)?).map(KernelBucket)
+    }
+
+    #[inline(always)]
+    fn ask_limit(&self, headers: &Headers, asker: &Asker, id: u32) -> u64 {
+        steps::ask_limit(headers, asker, id)
+    }
+
+    #[inline(always)]
+    fn ask_plain(&self, service: u32, who: &Address, bytes: u32) -> Result<(), Refusal> {
+        steps::ask_plain(service, who, bytes)
+    }
+
+    #[inline(always)]
+    fn connection(&self, key: &FlowKey) -> Option<(KernelBucket, u32)> {
+        let at = CONNECTIONS.get_ptr_mut(key)?;
+        // SAFETY: a map's element; its backend was written before it was found and does not change. The first two words of an
+        // element, which is aligned as words are, are one.
+        let backend = unsafe { (*at).backend };
+        Some((NonNull::new(at.cast::<u64>()).map(KernelBucket)?, backend))
+    }
+
+    #[inline(always)]
+    fn remember_connection(&self, key: &FlowKey, connection: &Connection) -> bool {
+        CONNECTIONS.insert(key, connection, u64::from(BPF_NOEXIST)).is_ok()
+    }
+
+    #[inline(always)]
+    fn forget_connection(&self, key: &FlowKey) {
+        // An error means that it was not there any more.
+        let _: Result<(), i32> = CONNECTIONS.remove(key);
+    }
+
+    #[inline(always)]
+    fn change_gauge(&self, headers: &Headers, asker: &Asker, id: u32, change: u32) -> Result<(), Refusal> {
+        steps::change_gauge(headers, asker, id, change)
+    }
+
+    #[inline(always)]
+    fn share(&self, limit: u32) -> Option<KernelBucket> {
+        service_word::<{ offset_of!(BucketCell, share) }>(limit)
+    }
+
+    #[inline(always)]
+    fn share_adapted(&self, limit: u32) -> Option<KernelBucket> {
+        service_word::<{ offset_of!(BucketCell, adapted_ns) }>(limit)
+    }
+
+    #[inline(always)]
+    fn share_seen(&self, limit: u32) -> Option<KernelBucket> {
+        service_word::<{ offset_of!(BucketCell, seen) }>(limit)
+    }
+
+    #[inline(always)]
+    fn debt(&self, limit: u32) -> Option<KernelBucket> {
+        service_word::<{ offset_of!(BucketCell, debt) }>(limit)
+    }
+
+    #[inline(always)]
+    fn sketch_hash(&self, high: u64, low: u64) -> u64 {
+        let [_, a, b, _] = bucket_hash();
+        mix(high.wrapping_mul(a).wrapping_add(low.wrapping_mul(b)))
+    }
+
+    #[inline(always)]
+    fn sketch(&self, index: u32) -> SketchCell {
+        SKETCH.get(index).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn put_sketch(&self, index: u32, cell: SketchCell) {
+        if let Some(at) = SKETCH.get_ptr_mut(index) {
+            // SAFETY: a map's element, of integers. Other CPUs may write it at once: then one of both packets is not counted.
+            unsafe { at.write(cell) };
+        }
     }
 
     #[inline(always)]
     fn now_ns(&self) -> u64 {
         // SAFETY: a helper without arguments.
-        unsafe { bpf_ktime_get_ns() }
+        let now_ns = unsafe { bpf_ktime_get_ns() };
+        #[cfg(feature = "record")]
+        crate::record::clock_was_read(now_ns);
+        now_ns
     }
 
     #[inline(always)]
@@ -704,8 +832,21 @@ impl<const SKB: bool> Tables for Maps<SKB> {
     }
 
     #[inline(always)]
-    fn count_limit(&self, limit: u32, admitted: bool) {
-        bump(&LIMIT_COUNTS, limit, |count| if admitted { count.admitted += 1 } else { count.over += 1 });
+    fn count_limit(&self, limit: u32, said: Said) {
+        #[cfg(feature = "record")]
+        crate::record::answered(limit, said);
+        bump(&LIMIT_COUNTS, limit, |count| match said {
+            Said::Admitted => count.admitted += 1,
+            Said::Over => count.over += 1,
+            Said::Marked => count.marked += 1,
+            Said::WouldDrop => count.would_drop += 1,
+            Said::Delayed => count.delayed += 1,
+        });
+    }
+
+    #[inline(always)]
+    fn count_eviction(&self, limit: u32, busy: bool) {
+        bump(&LIMIT_COUNTS, limit, |count| if busy { count.evicted_busy += 1 } else { count.evicted_idle += 1 });
     }
 
     #[inline(always)]

@@ -14,14 +14,24 @@ pub struct Traffic {
     pub reply_bytes: u64,
 }
 
-/// What a limit admitted and refused.
+/// What a limit said, in packets, and what became of its buckets.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LimitCount {
-    /// Packets let through.
+    /// Within the limit.
     pub admitted: u64,
-    /// Packets refused.
+    /// Over it, and dropped.
     pub over: u64,
+    /// Over it, and marked.
+    pub marked: u64,
+    /// Over it, and let through: what would have been dropped.
+    pub would_drop: u64,
+    /// Over it, and let through later.
+    pub delayed: u64,
+    /// Buckets that were empty and became somebody else's.
+    pub evicted_idle: u64,
+    /// Buckets that were not, because no other was free: whose they became begins with what was in them.
+    pub evicted_busy: u64,
 }
 
 /// What is counted of all services together: how the flow table was used, and how many packets came otherwise than by XDP.
@@ -52,6 +62,11 @@ impl core::ops::AddAssign for LimitCount {
     fn add_assign(&mut self, other: Self) {
         self.admitted = self.admitted.wrapping_add(other.admitted);
         self.over = self.over.wrapping_add(other.over);
+        self.marked = self.marked.wrapping_add(other.marked);
+        self.would_drop = self.would_drop.wrapping_add(other.would_drop);
+        self.delayed = self.delayed.wrapping_add(other.delayed);
+        self.evicted_idle = self.evicted_idle.wrapping_add(other.evicted_idle);
+        self.evicted_busy = self.evicted_busy.wrapping_add(other.evicted_busy);
     }
 }
 
@@ -66,4 +81,4 @@ impl core::ops::AddAssign for Tally {
 
 const _: () = assert!(size_of::<Tally>() == 32);
 const _: () = assert!(size_of::<Traffic>() == 32);
-const _: () = assert!(size_of::<LimitCount>() == 16);
+const _: () = assert!(size_of::<LimitCount>() == 56);

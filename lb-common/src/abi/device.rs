@@ -52,6 +52,10 @@ impl DeviceFlags {
     pub const PORT: u32 = 32;
     /// A bridge of this host: frames for whoever is behind it go into it from tc, past the stack's firewall.
     pub const BRIDGE: u32 = 64;
+    /// Packets leave by it when their time has come: its queue is `fq`.
+    pub const TIMED: u32 = 128;
+    /// Packets leave by it by their class: its queue is Weir's own `htb`.
+    pub const CLASSED: u32 = 256;
 }
 
 const _: () = assert!(size_of::<Device>() == 32);

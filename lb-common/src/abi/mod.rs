@@ -3,6 +3,8 @@
 //! Every layout is asserted at compile time, padding is named, and nothing here has a niche or an invalid bit pattern.
 
 mod backend;
+mod class;
+mod connection;
 mod counters;
 mod device;
 mod endpoint;
@@ -24,6 +26,8 @@ mod snat;
 mod tags;
 
 pub use backend::{Backend, Delivery, Forward, Lane};
+pub use class::Class;
+pub use connection::{Connection, ConnectionFlags};
 pub use counters::{LimitCount, Tally, Traffic};
 pub use device::{Device, DeviceFlags, Networks};
 pub use endpoint::{Endpoint, EndpointFlags};
@@ -31,7 +35,10 @@ pub use flow::{Flow, FlowFlags, FlowKey};
 pub use flow_line::{FlowGroup, FlowLine};
 pub use fragment::{Datagram, FRAGMENT_WORDS, FragmentFate, FragmentKey, Fragments};
 pub use known::AddressFlags;
-pub use limit::{BucketCell, ERROR_LIMIT, FLOW_LIMIT, Limit, LimitScope, LimitUnit, SourceKey};
+pub use limit::{
+    BUCKET_WAYS, BucketCell, BucketGroup, BucketKey, BucketLevel, ERROR_LIMIT, FLOW_LIMIT, Limit, LimitFlags,
+    LimitOver, LimitScope, LimitUnit, MAX_LIMIT_IDS, SketchCell, WAYS,
+};
 pub use meta::{Meta, VERSION};
 pub use note::Note;
 pub use order::{Order, OrderFlags, OrderKey};
@@ -79,8 +86,13 @@ pub mod map {
     pub const LIMITS: &str = "LIMITS";
     /// Limit id → [`BucketCell`](super::BucketCell), for limits per service.
     pub const SERVICE_BUCKETS: &str = "SERVICE_BUCKETS";
-    /// [`SourceKey`](super::SourceKey) → bucket, for limits per source.
-    pub const SOURCE_BUCKETS: &str = "SOURCE_BUCKETS";
+    /// [`BucketKey`](super::BucketKey) → bucket, for limits per source and per backend: a [table](crate::bucket_table) of
+    /// [`BucketGroup`](super::BucketGroup)s.
+    pub const BUCKETS: &str = "BUCKETS";
+    /// Rows of [`SketchCell`](super::SketchCell)s: see [`crate::fair`].
+    pub const SKETCH: &str = "SKETCH";
+    /// [`FlowKey`](super::FlowKey) → [`Connection`](super::Connection), of services that limit how many there are at once.
+    pub const CONNECTIONS: &str = "CONNECTIONS";
     /// [`Address`](crate::Address) → [`AddressFlags`](super::AddressFlags).
     pub const ADDRESSES: &str = "ADDRESSES";
     /// 0 → [`Settings`](super::Settings).
@@ -141,6 +153,9 @@ mod pod {
     pod!(
         super::Backend,
         super::BucketCell,
+        super::BucketGroup,
+        super::Connection,
+        super::SketchCell,
         super::Device,
         super::Endpoint,
         super::Flow,
@@ -164,7 +179,6 @@ mod pod {
         super::Snat,
         super::SnatReply,
         super::SnatReplyKey,
-        super::SourceKey,
         super::Stamps,
         super::Traffic,
         super::VipKey,
@@ -184,4 +198,6 @@ pub mod constant {
     pub const PATHS_TOLD: &str = "PATHS_TOLD";
     /// [`FlowHash::to_words`](crate::flow_table::FlowHash::to_words) of `FLOWS`.
     pub const FLOW_HASH: &str = "FLOW_HASH";
+    /// [`BucketHash::to_words`](crate::bucket_table::BucketHash::to_words) of `BUCKETS`.
+    pub const BUCKET_HASH: &str = "BUCKET_HASH";
 }

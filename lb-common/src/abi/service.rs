@@ -46,7 +46,7 @@ impl VipKey {
 }
 
 /// How many limits a service may have.
-pub const MAX_LIMITS: usize = 4;
+pub const MAX_LIMITS: usize = 8;
 
 /// A service's head.
 ///
@@ -67,7 +67,7 @@ pub struct Service {
     pub seed: u64,
     /// Limit ids plus one, 0 ends the list. Limits per source come first: a packet that its source may not send must
     /// not cost the others.
-    pub limits: [u32; MAX_LIMITS],
+    pub limits: [u16; MAX_LIMITS],
     /// Which QUIC connection ids it routes.
     pub quic: QuicIds,
     /// From where it may be used, as bits: see [`Networks`](super::Networks). 0 is from everywhere. This host itself always may.
@@ -88,6 +88,14 @@ impl ServiceFlags {
     pub const SNAT: u32 = 4;
     /// Not everybody who comes by an attached device may use it: [`Service::networks`] is to be asked.
     pub const INSIDE: u32 = 8;
+    /// Some of its limits are per backend.
+    pub const BACKEND_LIMITS: u32 = 16;
+    /// Some of its limits are of what backends send.
+    pub const OUT_LIMITS: u32 = 32;
+    /// Some of its limits are of connections at the same time: they are counted in `CONNECTIONS`.
+    pub const COUNTED: u32 = 64;
+    /// Some of its limits are not [`LimitFlags::PLAIN`](super::LimitFlags::PLAIN): the fast way cannot ask them.
+    pub const CLOSE_LIMITS: u32 = 128;
 }
 
 /// Where a Maglev table lies in `SLOTS`.

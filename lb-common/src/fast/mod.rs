@@ -27,11 +27,12 @@ use crate::path::Path;
 use family::{V4, V6};
 
 /// Forwards a frame, or says that it is a stranger's, and has the caller act upon that; nothing when it has to be looked at
-/// more closely.
+/// more closely, and whether its limits were `asked` before that was known.
 #[inline(always)]
 pub fn forward<P: Fronted + ?Sized, T: Path<P>, A>(
     packet: &mut P,
     tables: &T,
+    asked: &mut bool,
     act: impl Fn(Verdict) -> A + Copy,
 ) -> Option<A> {
     const IPV4: u16 = EtherType::Ipv4 as u16;
@@ -44,8 +45,8 @@ pub fn forward<P: Fronted + ?Sized, T: Path<P>, A>(
         return None;
     }
     match u16::from_ne_bytes(link.at::<TYPE_AT, 2>()) {
-        IPV4 => straight::serve::<V4, P, T, A>(packet, tables, act),
-        IPV6 => straight::serve::<V6, P, T, A>(packet, tables, act),
+        IPV4 => straight::serve::<V4, P, T, A>(packet, tables, asked, act),
+        IPV6 => straight::serve::<V6, P, T, A>(packet, tables, asked, act),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use crate::packet::Fronted;
 use crate::parse::{self, L3, TCP, UDP};
 use crate::path::Path;
 use crate::tables::{Direction, FlowUse, Tables};
-use crate::{Address, Refusal, Verdict, hash};
+use crate::{Address, Refusal, Verdict, hash, limits};
 
 use super::family::Family;
 use super::wrap::{Chosen, Wrap};
@@ -17,6 +17,7 @@ use super::wrap::{Chosen, Wrap};
 pub(super) fn serve<F: Wrap, P: Fronted + ?Sized, T: Path<P>, A>(
     packet: &mut P,
     tables: &T,
+    asked: &mut bool,
     act: impl Fn(Verdict) -> A + Copy,
 ) -> Option<A> {
     is_sound::<F, P>(packet)?;
@@ -26,7 +27,7 @@ pub(super) fn serve<F: Wrap, P: Fronted + ?Sized, T: Path<P>, A>(
     let Some((id, service)) = found.filter(|(_, service)| service.vip.is(&F::destination(&front))) else {
         return stranger(tables, &F::destination(&front).address, &F::source(&front)).map(act);
     };
-    if service.flags | service.limits[0] | service.quic.0 != 0 {
+    if service.flags | service.quic.0 != 0 {
         return None;
     }
     // Whoever cannot be a client is refused elsewhere.
@@ -51,6 +52,13 @@ pub(super) fn serve<F: Wrap, P: Fronted + ?Sized, T: Path<P>, A>(
         }
     };
     let length = F::length(&front);
+    if service.limits[0] != 0 {
+        if let Err(refusal) = limits::plain(tables, service, id, F::source(&front), length) {
+            tables.count_refusal(refusal);
+            return Some(act(Verdict::Refused(refusal)));
+        }
+        *asked = true;
+    }
     let Some(chosen) = Chosen::of::<F, T>(tables, backend, length) else {
         let verdict = tables.onwards(packet, id, backend, F::V4)?;
         looked_up();

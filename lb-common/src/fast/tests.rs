@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use crate::abi::{
-    AddressFlags, Backend, Delivery, Device, FLOW_LIMIT, Forward, Limit, LimitUnit, PathMtu, Service, Settings, Slot,
-    Table, Tags, VipKey,
+    AddressFlags, Backend, Delivery, Device, FLOW_LIMIT, Forward, Limit, LimitFlags, LimitOver, LimitScope, LimitUnit,
+    PathMtu, Service, Settings, Slot, Table, Tags, VipKey,
 };
 use crate::decide::{Scratch, closely, decide};
 use crate::host::{HostFlows, HostFrame, HostTables};
@@ -29,6 +29,17 @@ struct Case {
     told: bool,
     tunnels: bool,
     any_port: bool,
+    limited: Limited,
+}
+
+/// How the service is limited. The clock stands still: what fits once into a bucket does not fit twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limited {
+    No,
+    /// By one limit, of so many bytes.
+    Service(u64),
+    /// By one for each source and two for all, of which one only counts.
+    Several,
 }
 
 fn v4(last: u8) -> Address {
@@ -78,11 +89,25 @@ fn tables(case: &Case) -> HostTables {
     ];
     #[expect(clippy::cast_possible_truncation, reason = "eight")]
     let len = slots.len() as u32;
-    let service = Service { vip, seed: 42, table: Table { base: 0, len }.pack(), ..Service::default() };
-    let (mut limits, mut buckets) = (vec![Limit::default(); 4], Vec::new());
+    let mut service = Service { vip, seed: 42, table: Table { base: 0, len }.pack(), ..Service::default() };
+    let (mut limits, mut buckets) = (vec![Limit::default(); 8], Vec::new());
     limits[FLOW_LIMIT as usize] =
         Limit { cost: 1, depth_ticks: 1 << 60, shift: 0, unit: LimitUnit::PACKETS, ..Limit::default() };
-    buckets.resize_with(4, || Cell::new(0));
+    buckets.resize_with(8, || Cell::new(0));
+    let packets = |depth_ticks| Limit { cost: 1, depth_ticks, flags: LimitFlags::PLAIN, ..Limit::default() };
+    match case.limited {
+        Limited::No => {}
+        Limited::Service(bytes) => {
+            limits[2] = Limit { unit: LimitUnit::BYTES, ..packets(bytes) };
+            service.limits[0] = 3;
+        }
+        Limited::Several => {
+            let source = Limit { scope: LimitScope::SOURCE, prefix_v4: 31, prefix_v6: 127, ..packets(700) };
+            (limits[2], limits[3]) = (source, Limit { over: LimitOver::COUNT, ..packets(300) });
+            limits[4] = packets(900);
+            (service.limits[0], service.limits[1], service.limits[2]) = (3, 4, 5);
+        }
+    }
     let mut tables = HostTables {
         vips: [(vip, 0)].into(),
         services: vec![service],
@@ -169,7 +194,7 @@ impl Pair {
         let (mut fast, mut slow) = (HostFrame::new(frame), HostFrame::new(frame));
         let verdicts = (
             decide(&mut fast, &self.fast, &mut Scratch::default(), 1),
-            closely(&mut slow, &self.slow, &mut Scratch::default(), 1),
+            closely(&mut slow, &self.slow, &mut Scratch::default(), 1, false),
         );
         self.frames += 1;
         self.sent += u64::from(matches!(verdicts.1, Verdict::Transmit { .. }));
@@ -195,6 +220,7 @@ impl Pair {
                 tables.refusals.borrow().clone(),
                 tables.backend_traffic.borrow().clone(),
                 tables.service_traffic.borrow().clone(),
+                tables.limit_counts.borrow().clone(),
             )
         };
         if counters(&self.fast) != counters(&self.slow) {
@@ -202,6 +228,7 @@ impl Pair {
             self.fast.refusals.replace(self.slow.refusals.borrow().clone());
             self.fast.backend_traffic.replace(self.slow.backend_traffic.borrow().clone());
             self.fast.service_traffic.replace(self.slow.service_traffic.borrow().clone());
+            self.fast.limit_counts.replace(self.slow.limit_counts.borrow().clone());
         }
         if self.fast.replies != self.slow.replies || self.fast.stamps != self.slow.stamps {
             self.note("replies or stamps", what);
@@ -305,17 +332,30 @@ fn cases() -> Vec<Case> {
             ] {
                 for delivery in [Delivery::NONE, Delivery::STACK, Delivery::DEVICE, Delivery::REDIRECT, Delivery::PEER]
                 {
-                    for (mtu, tagged, told, tunnels, any_port) in [
-                        (1500, false, false, true, false),
-                        (1500, false, true, true, false),
-                        (576, false, false, true, false),
-                        (1500, true, false, true, false),
-                        (1500, false, false, false, false),
-                        (1500, false, false, true, true),
-                        (60, false, false, true, false),
+                    for (mtu, tagged, told, tunnels, any_port, limited) in [
+                        (1500, false, false, true, false, Limited::No),
+                        (1500, false, true, true, false, Limited::No),
+                        (576, false, false, true, false, Limited::No),
+                        (1500, true, false, true, false, Limited::No),
+                        (1500, false, false, false, false, Limited::No),
+                        (1500, false, false, true, true, Limited::No),
+                        (60, false, false, true, false, Limited::No),
+                        (1500, false, false, true, false, Limited::Service(10_000)),
+                        (576, false, false, true, false, Limited::Several),
                     ] {
-                        let case =
-                            Case { v4, protocol, forward, outer_v4, delivery, mtu, tagged, told, tunnels, any_port };
+                        let case = Case {
+                            v4,
+                            protocol,
+                            forward,
+                            outer_v4,
+                            delivery,
+                            mtu,
+                            tagged,
+                            told,
+                            tunnels,
+                            any_port,
+                            limited,
+                        };
                         all.push(case);
                     }
                 }

@@ -249,9 +249,21 @@ pub fn to_client<P: Packet + ?Sized, T: Path<P>>(
     back: &Return,
     exit: &mut Exit,
 ) -> Outcome {
-    live(headers)?;
-    tables.way_back(packet, headers, back, exit)?;
+    way_to_client(packet, tables, headers, back, exit)?;
     tables.send_back(packet, headers, back, exit)
+}
+
+/// Finds the way to its client of a packet that [`send_back`] is to send.
+#[inline(always)]
+pub(crate) fn way_to_client<P: Packet + ?Sized, T: Path<P>>(
+    packet: &P,
+    tables: &T,
+    headers: &Headers,
+    back: &Return,
+    exit: &mut Exit,
+) -> Result<(), Stop> {
+    live(headers)?;
+    tables.way_back(packet, headers, back, exit)
 }
 
 /// Sends a backend's packet to its client by a way that was found.

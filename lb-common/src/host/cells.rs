@@ -2,9 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 
 use crate::Address;
-use crate::abi::{Backend, Datagram, FlowKey, FragmentKey, Fragments, Snat, SnatReply, SnatReplyKey, SourceKey};
+use crate::abi::{Backend, Connection, Datagram, FlowKey, FragmentKey, Fragments, Snat, SnatReply, SnatReplyKey};
 use crate::gcra::Bucket;
 use crate::tables::{BackendCell, Bits, FragmentsCell, SnatCell, SnatReplyCell};
 
@@ -13,29 +14,41 @@ use crate::tables::{BackendCell, Bits, FragmentsCell, SnatCell, SnatReplyCell};
 pub enum HostBucket<'a> {
     /// A limit's one bucket.
     Service(&'a Cell<u64>),
-    /// A source's, by its key.
-    Source(&'a RefCell<BTreeMap<SourceKey, u64>>, SourceKey),
+    /// The word of a connection that is counted.
+    Counted(&'a RefCell<BTreeMap<FlowKey, Connection>>, FlowKey),
+    /// A source's or a backend's.
+    Own(&'a AtomicU64),
 }
 
 impl Bucket for HostBucket<'_> {
     fn load(&self) -> u64 {
         match self {
             Self::Service(cell) => cell.get(),
-            Self::Source(buckets, key) => buckets.borrow().get(key).copied().unwrap_or(0),
+            Self::Counted(all, key) => {
+                all.borrow().get(key).map_or(0, |known| Connection::word(known.seen_s, known.flags))
+            }
+            Self::Own(bucket) => Bucket::load(bucket),
         }
     }
 
     fn compare_exchange(&self, expected: u64, new: u64) -> u64 {
-        let found = self.load();
-        if found == expected {
-            match self {
-                Self::Service(cell) => cell.set(new),
-                Self::Source(buckets, key) => {
-                    buckets.borrow_mut().insert(*key, new);
+        match self {
+            Self::Service(cell) => {
+                let found = cell.get();
+                if found == expected {
+                    cell.set(new);
                 }
+                found
             }
+            Self::Counted(all, key) => {
+                let found = self.load();
+                if let Some(known) = all.borrow_mut().get_mut(key).filter(|_| found == expected) {
+                    (known.seen_s, known.flags) = Connection::of_word(new);
+                }
+                found
+            }
+            Self::Own(bucket) => Bucket::compare_exchange(bucket, expected, new),
         }
-        found
     }
 }
 

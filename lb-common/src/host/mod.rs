@@ -1,5 +1,6 @@
 //! The tables as plain collections: the packet path on the host.
 
+mod buckets;
 mod cells;
 mod flows;
 mod frame;
@@ -7,15 +8,19 @@ mod frame;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use buckets::{HostBuckets, Owned, SharedBuckets};
 pub use cells::{Entry, HostBits, HostBucket};
 pub use flows::{HostFlows, SharedFlows, SharedLine};
 pub use frame::HostFrame;
 
 use crate::abi::{
-    Backend, Datagram, Device, Endpoint, FRAGMENT_WORDS, Flow, FlowKey, FragmentKey, Fragments, Limit, LimitCount,
-    PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Table,
-    Tally, Traffic, VipKey,
+    Backend, BucketKey, Connection, Datagram, Device, Endpoint, FRAGMENT_WORDS, Flow, FlowKey, FragmentKey, Fragments,
+    Limit, LimitCount, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, SketchCell, Slot, Snat, SnatReply,
+    SnatReplyKey, Table, Tally, Traffic, VipKey,
 };
+use crate::bucket_table::Taken;
+use crate::hash::mix;
+use crate::limits::Said;
 use crate::packet::Packet;
 use crate::path::Path;
 use crate::tables::{Direction, FlowUse, RouteQuery, Tables, WayOut};
@@ -38,8 +43,16 @@ pub struct HostTables {
     pub limits: Vec<Limit>,
     /// Buckets of limits per service, by limit id.
     pub service_buckets: Vec<Cell<u64>>,
-    /// Buckets of limits per source. Not bounded here.
-    pub source_buckets: RefCell<BTreeMap<SourceKey, u64>>,
+    /// Shares of fair limits, and when they were changed, by limit id.
+    pub shares: Vec<[Cell<u64>; 4]>,
+    /// What sources sent under fair limits.
+    pub sketch: RefCell<BTreeMap<u32, SketchCell>>,
+    /// Connections that are counted; at most `max_connections`.
+    pub connections: RefCell<BTreeMap<FlowKey, Connection>>,
+    /// How many of them are remembered at most.
+    pub max_connections: usize,
+    /// Buckets of sources and backends.
+    pub buckets: HostBuckets,
     /// Flows of slots that hand over.
     pub flows: HostFlows,
     /// When slots sent flows that are not remembered, by service id and slot.
@@ -281,8 +294,57 @@ impl Tables for HostTables {
         at(&self.service_buckets, limit).map(HostBucket::Service)
     }
 
-    fn source_bucket(&self, key: &SourceKey) -> Option<HostBucket<'_>> {
-        Some(HostBucket::Source(&self.source_buckets, *key))
+    fn find_bucket(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Taken)> {
+        self.buckets.shared().find(key, now, depth).map(|(index, found)| (index, found.taken))
+    }
+
+    fn bucket(&self, index: u32) -> Option<HostBucket<'_>> {
+        self.buckets.shared().bucket(index).map(HostBucket::Own)
+    }
+
+    fn note_asked(&self, index: u32, over: bool) {
+        self.buckets.shared().note_asked(index, over);
+    }
+
+    fn connection(&self, key: &FlowKey) -> Option<(HostBucket<'_>, u32)> {
+        let backend = self.connections.borrow().get(key)?.backend;
+        Some((HostBucket::Counted(&self.connections, *key), backend))
+    }
+
+    fn remember_connection(&self, key: &FlowKey, connection: &Connection) -> bool {
+        remember(&self.connections, self.max_connections, key, connection)
+    }
+
+    fn forget_connection(&self, key: &FlowKey) {
+        self.connections.borrow_mut().remove(key);
+    }
+
+    fn share(&self, limit: u32) -> Option<HostBucket<'_>> {
+        at(&self.shares, limit).map(|[share, ..]| HostBucket::Service(share))
+    }
+
+    fn share_adapted(&self, limit: u32) -> Option<HostBucket<'_>> {
+        at(&self.shares, limit).map(|[_, adapted, ..]| HostBucket::Service(adapted))
+    }
+
+    fn share_seen(&self, limit: u32) -> Option<HostBucket<'_>> {
+        at(&self.shares, limit).map(|[_, _, seen, _]| HostBucket::Service(seen))
+    }
+
+    fn debt(&self, limit: u32) -> Option<HostBucket<'_>> {
+        at(&self.shares, limit).map(|[.., debt]| HostBucket::Service(debt))
+    }
+
+    fn sketch_hash(&self, high: u64, low: u64) -> u64 {
+        mix(mix(high) ^ low)
+    }
+
+    fn sketch(&self, index: u32) -> SketchCell {
+        self.sketch.borrow().get(&index).copied().unwrap_or_default()
+    }
+
+    fn put_sketch(&self, index: u32, cell: SketchCell) {
+        self.sketch.borrow_mut().insert(index, cell);
     }
 
     fn now_ns(&self) -> u64 {
@@ -320,9 +382,21 @@ impl Tables for HostTables {
         *map.borrow_mut().entry(id).or_default() += one;
     }
 
-    fn count_limit(&self, limit: u32, admitted: bool) {
+    fn count_limit(&self, limit: u32, said: Said) {
+        let one = LimitCount::default();
+        *self.limit_counts.borrow_mut().entry(limit).or_default() += match said {
+            Said::Admitted => LimitCount { admitted: 1, ..one },
+            Said::Over => LimitCount { over: 1, ..one },
+            Said::Marked => LimitCount { marked: 1, ..one },
+            Said::WouldDrop => LimitCount { would_drop: 1, ..one },
+            Said::Delayed => LimitCount { delayed: 1, ..one },
+        };
+    }
+
+    fn count_eviction(&self, limit: u32, busy: bool) {
+        let one = LimitCount::default();
         *self.limit_counts.borrow_mut().entry(limit).or_default() +=
-            LimitCount { admitted: admitted.into(), over: (!admitted).into() };
+            if busy { LimitCount { evicted_busy: 1, ..one } } else { LimitCount { evicted_idle: 1, ..one } };
     }
 
     fn count_refusal(&self, refusal: Refusal) {

@@ -7,6 +7,7 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::bindings::xdp_action::{XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::Array;
@@ -116,6 +117,16 @@ extern "C" fn weir_push(ctx: *mut xdp_md) -> u32 {
     XDP_TX
 }
 
+/// The same, and the clock's reading.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_clock(ctx: *mut xdp_md) -> u32 {
+    move_head(ctx, -20);
+    // SAFETY: takes nothing and returns a number. The verifier keeps the call, though nobody looks at what it says.
+    unsafe { bpf_ktime_get_ns() };
+    XDP_TX
+}
+
 /// Nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -135,6 +146,12 @@ pub fn weir_bench(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn weir_bench_push(ctx: XdpContext) -> u32 {
     run(ctx.ctx, weir_push)
+}
+
+/// What the clock's reading adds to it.
+#[xdp(frags)]
+pub fn weir_bench_clock(ctx: XdpContext) -> u32 {
+    run(ctx.ctx, weir_clock)
 }
 
 /// The floor of what passes.

@@ -3,7 +3,7 @@
 /// Functions of the kernel's that get a context, and the packet path that calls them.
 macro_rules! packet_steps {
     ($context:ident, $frame:ident, $maps:ident, {
-        parse: $parse:ident, choose: $choose:ident, quic: $quic:ident, snat: $snat:ident, reply: $reply:ident, send: $send:ident, send_back: $send_back:ident, icmp: $icmp:ident, way_back: $way_back:ident, way_there: $way_there:ident, translate_error: $translate_error:ident, depart: $depart:ident, sum: $sum:ident, answer: $answer:ident
+        parse: $parse:ident, choose: $choose:ident, quic: $quic:ident, snat: $snat:ident, reply: $reply:ident, send: $send:ident, send_back: $send_back:ident, icmp: $icmp:ident, way_back: $way_back:ident, way_there: $way_there:ident, translate_error: $translate_error:ident, set_tos: $set_tos:ident, depart: $depart:ident, sum: $sum:ident, answer: $answer:ident
     }, { $($more:tt)* }) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
@@ -137,6 +137,13 @@ macro_rules! packet_steps {
 
         #[unsafe(no_mangle)]
         #[inline(never)]
+        extern "C" fn $set_tos(ctx: *mut $context, headers: *mut Headers, tos: u8) -> u32 {
+            let headers = given!(mut headers or code(Err(Refusal::Malformed)));
+            code(mark::set(&mut $frame::of(ctx), headers, tos).ok_or(Refusal::Malformed))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
         extern "C" fn $depart(ctx: *mut $context, headers: *const Headers, exit: *const Exit) -> u64 {
             let headers = given!(headers or NOTHING);
             let exit = given!(exit or NOTHING);
@@ -180,8 +187,24 @@ macro_rules! packet_steps {
             }
 
             #[inline(always)]
-            fn admit(&self, headers: &Headers, service: u32) -> Result<(), Refusal> {
-                decode(weir_admit(headers, service))
+            fn set_tos(&self, packet: &mut $frame, headers: &mut Headers, tos: u8) -> Result<(), Refusal> {
+                decode($set_tos(packet.ctx(), headers, tos))
+            }
+
+            #[inline(always)]
+            fn note_connection(
+                &self,
+                headers: &Headers,
+                flow: &FlowKey,
+                asker: &mut Asker,
+                said: u32,
+            ) -> Result<(), Refusal> {
+                decode(weir_note_connection(headers, flow, asker, said))
+            }
+
+            #[inline(always)]
+            fn admit(&self, headers: &Headers, asker: &Asker) -> Result<Admitted, Refusal> {
+                Admitted::unpack(weir_admit(headers, asker))
             }
 
             #[inline(always)]

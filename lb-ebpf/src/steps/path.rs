@@ -14,6 +14,7 @@ packet_steps!(xdp_md, XdpFrame, XdpMaps, {
     way_back: weir_way_back,
     way_there: weir_way_there,
     translate_error: weir_translate_error,
+    set_tos: weir_set_tos,
     depart: weir_depart,
     sum: weir_sum,
     answer: weir_answer

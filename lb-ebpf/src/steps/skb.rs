@@ -14,6 +14,7 @@ packet_steps!(__sk_buff, SkbFrame, SkbMaps, {
     way_back: weir_skb_way_back,
     way_there: weir_skb_way_there,
     translate_error: weir_skb_translate_error,
+    set_tos: weir_skb_set_tos,
     depart: weir_skb_depart,
     sum: weir_skb_sum,
     answer: weir_skb_answer

@@ -1,23 +1,24 @@
 //! ICMP messages (RFC 792, RFC 4443): errors go to whom the packet that they quote belongs to, echo requests to a VIP are
 //! answered, and everything else is the host's.
 
-use core::mem::offset_of;
+mod quote;
+mod tunnel;
 
-use network_types::ip::Ipv4Hdr;
-
-use crate::abi::{AddressFlags, EndpointFlags, Forward, PathMtu, ServiceFlags, Slot};
-use crate::checksum::Delta;
+use crate::abi::{AddressFlags, EndpointFlags, Forward, ServiceFlags, Slot};
 use crate::decide::Scratch;
-use crate::forward::{Change, Course, End, Exit, Return, checksum_offset, live, replace, rewrite_network};
+use crate::forward::{Course, End, Exit, Return, live};
 use crate::headers::{Headers, Part};
-use crate::packet::{ANY_PATH_V4, ANY_PATH_V6, Packet};
-use crate::parse::{UDP, parse_quoted};
+use crate::limits::Asker;
+use crate::packet::Packet;
+use crate::parse::parse_quoted;
 use crate::path::Path;
 use crate::reply;
 use crate::request::may_use;
 use crate::tables::{Direction, SnatCell, Tables};
 use crate::verdict::Outcome;
-use crate::{Address, Refusal, handover, snat};
+use crate::{Refusal, handover, snat};
+
+pub use quote::{Quote, translate};
 
 /// Bytes of an ICMP header, behind which an error quotes.
 pub(crate) const HEADER_LEN: usize = 8;
@@ -93,7 +94,7 @@ fn error_message<P: Packet + ?Sized, T: Tables>(
     quoted: &mut Headers,
 ) -> Result<bool, Refusal> {
     let known = tables.address(&headers.destination.address);
-    if known & AddressFlags::TUNNEL != 0 && learn(packet, tables, headers).unwrap_or(false) {
+    if known & AddressFlags::TUNNEL != 0 && tunnel::learn(packet, tables, headers).unwrap_or(false) {
         return Err(Refusal::PathMtuLearnt);
     }
     let quote_at = usize::from(headers.l4) + HEADER_LEN;
@@ -146,7 +147,7 @@ pub fn forward<P: Packet + ?Sized, T: Path<P>>(
     scratch: &mut Scratch,
     ingress_ifindex: u32,
 ) -> Outcome {
-    let Scratch { headers, quoted, row, course, back, exit, quote, .. } = scratch;
+    let Scratch { headers, quoted, row, course, back, exit, quote, asker, .. } = scratch;
     if !tables.icmp(packet, headers, quoted)? {
         tables.error_client(headers, quoted, back)?;
         back.ingress_ifindex = ingress_ifindex;
@@ -171,7 +172,8 @@ pub fn forward<P: Packet + ?Sized, T: Path<P>>(
         return Err(Refusal::OtherNetwork.into());
     }
     if service.limits[0] != 0 {
-        tables.admit(headers, course.service)?;
+        *asker = Asker { who: headers.source.address, service: course.service, packets: 1, ..Asker::default() };
+        tables.admit(headers, asker)?;
     }
     // A flow with a port of this host is translated, whatever others are.
     let has_port = course.source != End::of(&quoted.destination);
@@ -273,140 +275,4 @@ fn sound(headers: &Headers) -> Result<(), Refusal> {
     } else {
         Ok(())
     }
-}
-
-/// What becomes of an error: the ends of the packet that it quotes, and its own addresses.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Quote {
-    /// Where the quoted packet came from.
-    pub source: End,
-    /// Where it went.
-    pub destination: End,
-    /// Where the error comes from.
-    pub outer_source: Address,
-    /// Where it goes.
-    pub outer_destination: Address,
-    /// Whether one is taken from its time to live.
-    pub lower_ttl: bool,
-}
-
-/// Changes an error, within and without, and its checksums.
-#[inline(always)]
-pub fn translate<P: Packet + ?Sized>(
-    packet: &mut P,
-    headers: &Headers,
-    quoted: &Headers,
-    quote: &Quote,
-) -> Result<(), Refusal> {
-    try_translate(packet, headers, quoted, quote).ok_or(Refusal::Malformed)
-}
-
-#[inline(always)]
-fn try_translate<P: Packet + ?Sized>(packet: &mut P, headers: &Headers, quoted: &Headers, quote: &Quote) -> Option<()> {
-    let checksum_at = usize::from(headers.l4) + 2;
-    let checksum = u16::from_ne_bytes(packet.read(checksum_at)?);
-    let mut delta = requote(packet, headers, quoted, quote)?;
-    if !headers.v4 {
-        // The pseudo-header of ICMPv6 (RFC 4443 §2.3).
-        delta = replace(delta, false, headers.source.address, quote.outer_source);
-        delta = replace(delta, false, headers.destination.address, quote.outer_destination);
-    }
-    packet.write(checksum_at, delta.apply(checksum).to_ne_bytes())?;
-    let change = Change {
-        source: Some(End::new(quote.outer_source, 0)),
-        destination: Some(End::new(quote.outer_destination, 0)),
-        fragment_id: None,
-        lower_ttl: quote.lower_ttl,
-    };
-    rewrite_network(packet, headers, &change)
-}
-
-/// Changes a quoted packet; returns how the sum over the error changes by it.
-#[inline(always)]
-fn requote<P: Packet + ?Sized>(packet: &mut P, headers: &Headers, quoted: &Headers, quote: &Quote) -> Option<Delta> {
-    let (l3, l4) = (usize::from(quoted.l3), usize::from(quoted.l4));
-    let (source_at, destination_at) = if quoted.v4 { (l3 + 12, l3 + 16) } else { (l3 + 8, l3 + 24) };
-    let addresses = replace(Delta::none(), quoted.v4, quoted.source.address, quote.source.address);
-    let addresses = replace(addresses, quoted.v4, quoted.destination.address, quote.destination.address);
-    let ends = addresses
-        .replace16(quoted.source.port, quote.source.port)
-        .replace16(quoted.destination.port, quote.destination.port);
-    write_address(packet, quoted.v4, source_at, quote.source.address)?;
-    write_address(packet, quoted.v4, destination_at, quote.destination.address)?;
-    packet.write(l4, quote.source.port.to_ne_bytes())?;
-    packet.write(l4 + 2, quote.destination.port.to_ne_bytes())?;
-    let mut sum = ends;
-    if quoted.v4 {
-        let at = l3 + offset_of!(Ipv4Hdr, check);
-        let old = u16::from_ne_bytes(packet.read(at)?);
-        let new = addresses.apply(old);
-        packet.write(at, new.to_ne_bytes())?;
-        sum = sum.replace16(old, new);
-    }
-    // Errors may quote no more than eight bytes of it (RFC 792), which UDP's checksum is within and TCP's is not.
-    let at = l4 + checksum_offset(quoted.tcp());
-    if !quoted.sctp()
-        && at + 2 <= headers.ends_at()
-        && let Some(old) = packet.read(at)
-    {
-        let old = u16::from_ne_bytes(old);
-        let new = if quoted.tcp() { ends.apply(old) } else { ends.apply_udp(old) };
-        packet.write(at, new.to_ne_bytes())?;
-        sum = sum.replace16(old, new);
-    }
-    Some(sum)
-}
-
-#[inline(always)]
-fn write_address<P: Packet + ?Sized>(packet: &mut P, v4: bool, at: usize, address: Address) -> Option<()> {
-    if v4 { packet.write(at, address.v4()) } else { packet.write(at, address.v6()) }
-}
-
-/// Learns what an error says of the path to a tunnel's far end; says whether there is such a tunnel.
-#[inline(always)]
-fn learn<P: Packet + ?Sized, T: Tables>(packet: &P, tables: &T, headers: &Headers) -> Option<bool> {
-    let l4 = usize::from(headers.l4);
-    let quote = l4 + HEADER_LEN;
-    let (source, far_end, protocol, ports, mtu) = if headers.v4 {
-        let [code] = packet.read(l4 + 1)?;
-        if headers.icmp_type != kind::V4_UNREACHABLE || code != FRAGMENTATION_NEEDED {
-            return None;
-        }
-        let [first] = packet.read(quote)?;
-        let [protocol] = packet.read(quote + offset_of!(Ipv4Hdr, proto))?;
-        let mtu = u32::from(u16::from_be_bytes(packet.read(l4 + 6)?));
-        let source = Address::from_v4(packet.read(quote + 12)?);
-        let far_end = Address::from_v4(packet.read(quote + 16)?);
-        // Routers of before RFC 1191 say 0, which is no less than what every path takes.
-        (source, far_end, protocol, quote + usize::from(first & 0x0f) * 4, mtu.max(ANY_PATH_V4))
-    } else {
-        if headers.icmp_type != kind::V6_TOO_BIG {
-            return None;
-        }
-        let [protocol] = packet.read(quote + 6)?;
-        let mtu = u32::from_be_bytes(packet.read(l4 + 4)?);
-        let source = Address::from_v6(packet.read(quote + 8)?);
-        let far_end = Address::from_v6(packet.read(quote + 24)?);
-        (source, far_end, protocol, quote + 40, mtu.max(ANY_PATH_V6))
-    };
-    let tunnel = match protocol {
-        UDP => packet.read(ports + 2).map(u16::from_ne_bytes) == tables.settings().map(|settings| settings.gue_port),
-        // IPv4 and IPv6 in whatever it is.
-        4 | 41 => true,
-        _ => false,
-    };
-    if !tunnel || source != headers.destination.address || sound(headers).is_err() {
-        return None;
-    }
-    let known = tables.path_mtu(&far_end)?;
-    let now_s = tables.now_s();
-    // No such message makes an estimate larger (RFC 8201 §4): it ends by itself.
-    if known.mtu == 0 || mtu < known.mtu || now_s.wrapping_sub(known.told_s) >= PathMtu::LIFETIME_S {
-        tables.learn_path_mtu(&far_end, PathMtu { mtu, told_s: now_s });
-    } else if !tables.has_told_paths() {
-        // Programs that these have replaced learnt it meanwhile: nobody would look there.
-        tables.learn_path_mtu(&far_end, known);
-    }
-    Some(true)
 }

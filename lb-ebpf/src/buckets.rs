@@ -1,0 +1,85 @@
+//! Groups of the table of buckets, which programs of several CPUs, and the controller, read and write at once.
+
+use core::ptr::NonNull;
+
+use lb_common::abi::{BUCKET_WAYS, BucketGroup, BucketKey};
+use lb_common::bucket_table::Group;
+
+use crate::cells::{KernelBucket, compare_exchange};
+use crate::frame::opaque;
+
+/// A group of buckets in the map.
+pub struct KernelBuckets(pub(crate) NonNull<BucketGroup>);
+
+impl KernelBuckets {
+    /// What is in a bucket.
+    #[inline(always)]
+    pub fn level(&self, way: u32) -> KernelBucket {
+        // SAFETY: a place inside of the element.
+        KernelBucket(unsafe { NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).levels[masked(way)].empty_at) })
+    }
+
+    /// Counts that it was asked. Not atomic: what is counted is shown to people, and a packet is not to wait for that.
+    #[inline(always)]
+    pub fn note_asked(&self, way: u32, over: bool) {
+        // SAFETY: aligned words inside of the element; volatile, because other CPUs and the controller read them.
+        unsafe {
+            let level = &raw mut (*self.0.as_ptr()).levels[masked(way)];
+            let (asked, refused) = (&raw mut (*level).asked, &raw mut (*level).over);
+            asked.write_volatile(asked.read_volatile().wrapping_add(1));
+            if over {
+                refused.write_volatile(refused.read_volatile().wrapping_add(1));
+            }
+        }
+    }
+}
+
+/// A bucket's number, as the verifier sees too that it is one.
+#[inline(always)]
+fn masked(way: u32) -> usize {
+    opaque(way as usize) & (BUCKET_WAYS - 1)
+}
+
+impl Group for KernelBuckets {
+    type Bucket = KernelBucket;
+
+    #[inline(always)]
+    fn tag(&self, way: u32) -> u64 {
+        // SAFETY: an aligned word inside of the element; volatile, because other CPUs write it.
+        unsafe { (&raw const (*self.0.as_ptr()).tags[masked(way)]).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn exchange_tag(&self, way: u32, expected: u64, new: u64) -> u64 {
+        // SAFETY: a place inside of the element.
+        compare_exchange(unsafe { &raw mut (*self.0.as_ptr()).tags[masked(way)] }, expected, new)
+    }
+
+    #[inline(always)]
+    fn bucket(&self, way: u32) -> KernelBucket {
+        self.level(way)
+    }
+
+    #[inline(always)]
+    fn limit(&self, way: u32) -> u32 {
+        // SAFETY: an aligned word inside of the element; volatile, because other CPUs write it.
+        unsafe { (&raw const (*self.0.as_ptr()).limits[masked(way)]).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn describe(&self, way: u32, key: &BucketKey) {
+        let [high, low] = key.who.halves();
+        // SAFETY: aligned words inside of the element; volatile, because the controller reads them.
+        unsafe {
+            let who = (&raw mut (*self.0.as_ptr()).who[masked(way)]).cast::<u64>();
+            who.write_volatile(high);
+            who.add(1).write_volatile(low);
+            (&raw mut (*self.0.as_ptr()).limits[masked(way)]).write_volatile(key.limit);
+        }
+    }
+
+    #[inline(always)]
+    fn opaque(&self, number: u32) -> u32 {
+        opaque(number as usize) as u32
+    }
+}
