@@ -2,9 +2,12 @@
 
 mod engine;
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use engine::{Host, NETWORK};
+use nix::unistd::{Uid, setfsuid};
 use weir::config::Registry;
 use weir_tests::lab::docker::Options;
 
@@ -99,21 +102,65 @@ fn bad_containers_are_named_and_the_rest_goes_on() {
     let mut host = host();
     run(&host, "good", WEB);
     wait_web(&mut host, "a good one", &[("good", 100)]);
-    for (name, options, words) in [
+    for (name, options, problem) in [
         (
             "eighty",
             "--network backend --label weir.service=web --label weir.port=eighty",
-            &["weir.port", "\"eighty\""][..],
+            " is left out: weir.port: found \"eighty\", expected an integer",
         ),
-        ("hostly", "--network host --label weir.service=web --label weir.port=80", &["the host's network"]),
-        ("lonely", "--network none --label weir.service=web --label weir.port=80", &["no network"]),
-        ("far", &format!("{WEB} --label weir.vip=203.0.113.1:80/tcp"), &["may_create", "203.0.113.1:80/tcp"]),
+        (
+            "hostly",
+            "--network host --label weir.service=web --label weir.port=80",
+            " is left out: found the host's network (network_mode host), expected a network of containers",
+        ),
+        (
+            "lonely",
+            "--network none --label weir.service=web --label weir.port=80",
+            " is left out: found no network (network_mode none), expected one",
+        ),
+        (
+            "far",
+            &format!("{WEB} --label weir.vip=203.0.113.1:80/tcp"),
+            ": weir.vip: found 203.0.113.1:80/tcp, expected an address that `may_create` allows: 192.0.2.0/24",
+        ),
     ] {
         run(&host, name, options);
-        host.wait_problem(&[&[name], words].concat());
+        host.wait_problem(&[&format!("container {name}{problem}")]);
         assert!(host.web().contains(&("good".to_owned(), 100)));
         host.docker(&format!("rm --force {name}"));
         host.wait("the problem's end", |host| host.problem.is_none());
     }
     wait_web(&mut host, "the good one", &[("good", 100)]);
+}
+
+/// The user that may do nothing.
+const NOBODY: u32 = 65_534;
+
+/// Root may use any socket, so the source runs as somebody who may not: as to files, which is all that a Unix socket asks
+/// about, and for the threads it runs on alone.
+#[test]
+fn a_socket_that_may_not_be_used_is_told_with_what_to_do() {
+    let open = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("its mode");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(|| {
+            setfsuid(Uid::from_raw(NOBODY));
+        })
+        .build()
+        .expect("a runtime");
+    let mut host = Host::followed_on(runtime, &Options::default(), Registry::Docker, |engine| {
+        // The way there is open to all, so it is the socket itself that refuses.
+        let socket = engine.socket();
+        socket.ancestors().skip(1).take(2).for_each(|folder| open(folder, 0o755));
+        open(&socket, 0o600);
+    });
+    let socket = host.engine.socket();
+    host.wait_problem(&[
+        &format!("docker unix://{}", socket.display()),
+        "Permission denied",
+        "Weir's user may not use the socket: add it to the group that owns it (docker), or run Weir as root",
+    ]);
+    assert_eq!(host.snapshot, None);
+    open(&socket, 0o666);
+    host.wait("the first snapshot, once it may", |host| host.snapshot.is_some() && host.problem.is_none());
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::netns::Netns;
+use super::wait::{WaitError, wait_until};
 
 /// How long one may take: a SYN that is lost is sent again after one second, and then after two more.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,6 +51,7 @@ impl SteadyReport {
 pub struct SteadyLoad {
     stop: Arc<AtomicBool>,
     begun: Arc<AtomicU64>,
+    rate_per_s: u32,
     thread: std::thread::JoinHandle<SteadyReport>,
 }
 
@@ -58,15 +60,24 @@ impl SteadyLoad {
     /// became of those before.
     pub fn start(netns: &Netns, targets: Vec<SocketAddr>, rate_per_s: u32) -> Self {
         let (netns, stop, begun) = (netns.clone(), Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&begun));
-        let thread =
-            std::thread::spawn(move || netns.block_on(|| send(targets, rate_per_s.max(1), &stopped, &counted)));
-        Self { stop, begun, thread }
+        let (stopped, counted, rate_per_s) = (Arc::clone(&stop), Arc::clone(&begun), rate_per_s.max(1));
+        let thread = std::thread::spawn(move || netns.block_on(|| send(targets, rate_per_s, &stopped, &counted)));
+        Self { stop, begun, rate_per_s, thread }
     }
 
     /// How many were begun.
     pub fn begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more were begun: traffic before what happens, or after it.
+    ///
+    /// # Errors
+    /// When they were not within a few seconds more than they are due in.
+    pub fn await_more(&self, requests: u32) -> Result<(), WaitError> {
+        let enough = self.begun() + u64::from(requests);
+        let due = Duration::from_secs(1) * requests / self.rate_per_s;
+        wait_until(&format!("{requests} more requests"), due + PATIENCE, || (self.begun() >= enough).then_some(()))
     }
 
     /// Begins no more, and waits for the end of those that were begun.

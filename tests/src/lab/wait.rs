@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
+/// How long a condition is left alone at least.
 const INTERVAL: Duration = Duration::from_millis(2);
+/// How long it is left alone at most.
+const LONGEST: Duration = Duration::from_millis(100);
 
 /// A condition did not come true in time.
 #[derive(Debug)]
@@ -28,13 +30,15 @@ impl std::error::Error for WaitError {}
 pub fn wait_until<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> Result<T, WaitError> {
     let started = Instant::now();
     loop {
-        let last = started.elapsed() >= deadline;
+        let looks = Instant::now();
+        let last = looks.duration_since(started) >= deadline;
         if let Some(found) = condition() {
             return Ok(found);
         }
         if last {
             return Err(WaitError { what: what.to_owned(), waited: started.elapsed() });
         }
-        std::thread::sleep(INTERVAL);
+        // To look may take a program that is started: not more than half of a processor, which what is waited for may want.
+        std::thread::sleep(looks.elapsed().clamp(INTERVAL, LONGEST));
     }
 }

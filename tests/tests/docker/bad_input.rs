@@ -17,21 +17,62 @@ fn bad_labels_are_told_by_the_containers_name_and_the_rest_goes_on() {
     let serves = |what: &str| weir.await_serving(what, &["good"]);
     serves("one good container");
 
-    for (bad, words) in [
-        (declared("bad-port").network(NETWORK).label("weir.port", "eighty"), &["bad-port", "weir.port", "eighty"][..]),
-        (declared("bad-weight").network(NETWORK).label("weir.weight", "-1"), &["bad-weight", "weir.weight", "-1"]),
-        (declared("typo").network(NETWORK).label("weir.wieght", "5"), &["typo", "weir.wieght"]),
-        (declared("bad-mode").network(NETWORK).label("weir.forward", "magic"), &["bad-mode", "weir.forward", "magic"]),
-        (with_vip("bad-vip", "other", "203.0.113.10"), &["bad-vip", "weir.vip", "203.0.113.10"]),
-        (with_vip("far-vip", "other", "198.18.0.1:80/tcp"), &["far-vip", "198.18.0.1", "may_create"]),
+    let left_out = |name: &str, reason: &str| format!("container {name} is left out: {reason}");
+    for (name, bad, problem) in [
+        (
+            "bad-port",
+            declared("bad-port").network(NETWORK).label("weir.port", "eighty"),
+            left_out("bad-port", "weir.port: found \"eighty\", expected an integer from 0 to 65535"),
+        ),
+        (
+            "bad-weight",
+            declared("bad-weight").network(NETWORK).label("weir.weight", "-1"),
+            left_out("bad-weight", "weir.weight: found \"-1\", expected an integer from 0 to 65535"),
+        ),
+        (
+            "typo",
+            declared("typo").network(NETWORK).label("weir.wieght", "5"),
+            left_out("typo", "\"weir.wieght\": found an unknown label, expected weir.weight (did you mean that?)"),
+        ),
+        (
+            "bad-mode",
+            declared("bad-mode").network(NETWORK).label("weir.forward", "magic"),
+            left_out("bad-mode", "weir.forward: found \"magic\", expected nat, snat, l2, ipip or gue"),
+        ),
+        (
+            "bad-vip",
+            with_vip("bad-vip", "other", "203.0.113.10"),
+            left_out("bad-vip", "weir.vip: found \"203.0.113.10\", expected ADDRESS:PORT/PROTOCOL"),
+        ),
+        (
+            "far-vip",
+            with_vip("far-vip", "other", "198.18.0.1:80/tcp"),
+            "container far-vip: weir.vip: found 198.18.0.1:80/tcp, expected an address that `may_create` allows: \
+             203.0.113.0/24"
+                .to_owned(),
+        ),
         // The same VIP as `good`'s, by another service's name, and later.
-        (with_vip("thief", "other", "203.0.113.10:80/tcp"), &["thief", "203.0.113.10:80"]),
-        (declared("hostly").option("--network", "host"), &["hostly", "host"]),
-        (declared("lonely").option("--network", "none"), &["lonely"]),
+        (
+            "thief",
+            with_vip("thief", "other", "203.0.113.10:80/tcp"),
+            "container thief: weir.vip: found 203.0.113.10:80/tcp with another weir.service than container good has, \
+             expected the same"
+                .to_owned(),
+        ),
+        (
+            "hostly",
+            declared("hostly").option("--network", "host"),
+            left_out("hostly", "found the host's network (network_mode host), expected a network of containers"),
+        ),
+        (
+            "lonely",
+            declared("lonely").option("--network", "none"),
+            left_out("lonely", "found no network (network_mode none), expected one"),
+        ),
     ] {
         let container = host.engine.run(&bad).unwrap();
-        weir.await_problem(words);
-        serves(words[0]);
+        weir.await_problem(&[&problem]);
+        serves(name);
         container.remove().unwrap();
     }
     weir_tests::lab::wait_until("the problems to be forgotten", crate::stage::SOON, || {
@@ -42,15 +83,14 @@ fn bad_labels_are_told_by_the_containers_name_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_socket_that_may_not_be_used_is_told_with_what_to_do() {
+fn a_socket_that_is_not_there_is_told_with_what_to_do() {
     let host = Host::new();
     let socket = host.engine.socket();
     let _good = host.run_on(NETWORK, declared("good"));
-    // Nobody is there; root is refused by nothing less.
     let aside = socket.with_extension("aside");
     std::fs::rename(&socket, &aside).unwrap();
     let weir = host.weir();
-    weir.await_problem(&["docker.sock"]);
+    weir.await_problem(&["docker.sock", "is the engine running, and is this its address?"]);
     std::fs::rename(&aside, &socket).unwrap();
     weir.await_serving("the socket is there", &["good"]);
 }

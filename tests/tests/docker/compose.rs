@@ -1,9 +1,10 @@
 //! A Compose file with networks and labels works as it is, and its networks stay apart through VIPs too.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use weir_tests::lab::HTTP_PORT;
 use weir_tests::lab::docker::{Compose, Container, IMAGE};
+use weir_tests::lab::{HTTP_PORT, HttpLoad};
 
 use crate::stage::{Host, SOON, requests, vips, web};
 
@@ -49,15 +50,16 @@ fn networks_stay_apart_through_vips_unless_a_label_says_otherwise() {
     let host = Host::new();
     let weir = host.weir();
     for (public, from_outside) in [("true", true), ("false", false)] {
-        let project = Compose::up(&host.engine, "shop", &file(public)).unwrap();
-        project.run(&["up", "--detach", "--scale", "api=2"]).unwrap();
+        let project = Compose::up(&host.engine, "shop", &file(public), &["--scale", "api=2"]).unwrap();
         let names = ["shop_api_1", "shop_api_2"].map(str::to_owned);
         weir_tests::lab::wait_until("two to serve", SOON, || {
             weir.serving("web").into_iter().eq(names.iter().cloned()).then_some(())
         })
         .unwrap_or_else(|error| panic!("{error}: {:?}\n{:#?}", weir.serving("web"), weir.status()));
         for vip in web() {
-            let report = requests(host.client(), vip, 40);
+            // All at once: those that nobody answers take their time.
+            let load = HttpLoad { concurrency: 40, timeout: Duration::from_secs(2), ..HttpLoad::new(vip, 40) };
+            let report = load.run(host.client());
             let expected = if from_outside { (0, 2) } else { (40, 0) };
             assert_eq!((report.failed(), report.answers.len()), expected, "public={public}, {vip}: {report:?}");
             assert_eq!(requests(&host.lab.weir, vip, 10).failed(), 0, "the host itself is always let in");

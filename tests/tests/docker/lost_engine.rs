@@ -1,7 +1,5 @@
 //! The engine dies and comes back; who is served does not notice.
 
-use std::time::Duration;
-
 use weir_tests::lab::{SteadyLoad, wait_until};
 
 use crate::stage::{Host, NETWORK, SOON, declared, web};
@@ -14,6 +12,7 @@ fn backends_stay_and_serve_while_the_engine_is_gone_and_after() {
     weir.await_serving("two containers", &["web-1", "web-2"]);
 
     let steady = SteadyLoad::start(host.client(), web().to_vec(), 200);
+    steady.await_more(100).unwrap();
     host.engine.kill().unwrap();
     wait_until("the engine to be missed", SOON, || {
         let row = weir.status().registries.into_iter().find(|row| row.name == "docker").unwrap();
@@ -28,7 +27,7 @@ fn backends_stay_and_serve_while_the_engine_is_gone_and_after() {
     })
     .unwrap();
     weir.await_serving("the engine is back", &["web-1", "web-2"]);
-    std::thread::sleep(Duration::from_millis(500));
+    steady.await_more(100).unwrap();
     let report = steady.finish();
     assert!(report.failed.is_empty() && report.answers.len() == 2, "{report:#?}");
 

@@ -109,11 +109,21 @@ impl Weir<'_> {
         self.rows(&["status"])
     }
 
-    /// The backends of a service that take new flows, by name. None where there is no such service (yet).
+    /// The backends of a service; `None` where there is no such service (yet).
+    pub(crate) fn backends(&self, service: &str) -> Option<Vec<BackendRow>> {
+        let output = self.process.cli(&["backends", service, "-o", "json"]).unwrap();
+        if output.code == Some(0) {
+            return Some(serde_json::from_str(&output.stdout).unwrap());
+        }
+        let expected = format!("there is no service {service:?}");
+        assert!(output.stderr.contains(&expected), "{output:?}\n{}", self.process.log());
+        None
+    }
+
+    /// Those of them that take new flows, by name; none where there is no such service (yet).
     pub(crate) fn serving(&self, service: &str) -> BTreeSet<String> {
-        let Ok(shown) = self.process.json(&["backends", service]) else { return BTreeSet::new() };
-        let rows: Vec<BackendRow> = serde_json::from_value(shown).unwrap();
-        rows.into_iter().filter(|row| row.slots > 0 && row.weight > 0).map(|row| row.id).collect()
+        let rows = self.backends(service).into_iter().flatten();
+        rows.filter(|row| row.slots > 0 && row.weight > 0).map(|row| row.id).collect()
     }
 
     /// Waits until these and no others take new flows of the service `web`, and sees that requests say so too.

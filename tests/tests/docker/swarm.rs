@@ -28,7 +28,7 @@ fn docker(host: &Host, words: &str) -> String {
 fn await_tasks(weir: &Weir<'_>, count: usize) {
     let mut last: Vec<BackendRow> = vec![];
     let there = wait_until(&format!("{count} tasks to serve"), CONVERGED, || {
-        last = weir.process.json(&["backends", "web"]).ok().and_then(|shown| serde_json::from_value(shown).ok())?;
+        last = weir.backends("web")?;
         let serving = last.iter().filter(|row| row.slots > 0 && row.weight > 0).count();
         (serving == count && last.iter().all(|row| row.weight > 0)).then_some(())
     });
@@ -100,6 +100,8 @@ fn tasks_of_this_node_serve_outside_the_host_and_who_shares_an_overlay() {
     assert!(report.failed.is_empty() && report.answers.len() == 3, "{report:#?}");
 
     docker(&host, "service rm web");
-    let gone = || weir.process.json(&["backends", "web"]).is_err().then_some(());
-    wait_until("the service to go", CONVERGED, gone).unwrap();
+    let gone = || weir.backends("web").is_none().then_some(());
+    wait_until("the service to go", CONVERGED, gone).unwrap_or_else(|error| {
+        panic!("{error}: {:#?}\n{:#?}\n{}", weir.backends("web"), weir.status(), weir.process.log())
+    });
 }

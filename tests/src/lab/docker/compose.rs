@@ -16,13 +16,13 @@ pub struct Compose<'a> {
 }
 
 impl<'a> Compose<'a> {
-    /// Writes the file and brings it up, detached.
-    pub fn up(engine: &'a Engine, project: &str, text: &str) -> Result<Self> {
+    /// Writes the file and brings it up, detached, with these options.
+    pub fn up(engine: &'a Engine, project: &str, text: &str, options: &[&str]) -> Result<Self> {
         let file = engine.dir().join(format!("{project}.yml"));
         std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         let file = file.to_str().context("the lab's directory is not UTF-8")?.to_owned();
         let compose = Self { engine, project: project.to_owned(), file };
-        compose.run(&["up", "--detach"])?;
+        compose.run(&[&["up", "--detach"], options].concat())?;
         Ok(compose)
     }
 

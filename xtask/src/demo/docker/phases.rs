@@ -22,8 +22,8 @@ const SPREAD_POINTS: f64 = 2.0;
 
 /// Requests a second while containers come and go.
 const RATE: u32 = 500;
-/// For how long they go on before and after.
-const MARGIN: Duration = Duration::from_secs(1);
+/// Requests before and after what happens: a second of them.
+const MARGIN: u32 = RATE;
 /// How long a container may take to leave: its server goes on for a second after it was asked to.
 const GRACE_S: u32 = 10;
 /// Requests that may be in flight on the container that is killed: one takes a millisecond or two.
@@ -39,7 +39,8 @@ pub(super) fn start(stage: &Stage, screen: &mut Screen) -> Result<Start> {
             let answer = scope.spawn(|| first_answer(stage, target, &name));
             let run = stage.engine().run(&container(&name, weight).network(NETWORK));
             let answered = answer.join().map_err(|_| anyhow::anyhow!("the client panicked"))??;
-            Ok::<_, anyhow::Error>(answered.duration_since(run?.started_at()?).unwrap_or_default())
+            let took = answered.duration_since(run?.started_at()?);
+            took.with_context(|| format!("{name} answered before the engine had started it"))
         })?;
         screen.line(&format!("{name} served {:.1} ms after its start", milliseconds(served)));
         took.push(served);
@@ -150,11 +151,11 @@ pub(super) fn killed(stage: &Stage, screen: &mut Screen) -> Result<Load> {
 /// Does something while requests come, and some time before and after.
 fn under_load(stage: &Stage, change: impl FnOnce() -> Result<()>) -> Result<SteadyReport> {
     let load = SteadyLoad::start(stage.client(), vec![http_v4(), http_v6()], RATE);
-    std::thread::sleep(MARGIN);
-    let changed = change();
-    std::thread::sleep(MARGIN);
+    let changed = load.await_more(MARGIN).map_err(anyhow::Error::from).and_then(|()| change());
+    let more = load.await_more(MARGIN);
     let report = load.finish();
     changed?;
+    more?;
     ensure!(report.answered() > 0, "no request to {SERVICE} was answered: {:?}", report.failed.first());
     Ok(report)
 }
