@@ -16,6 +16,8 @@ const LINKED: &str = "weir-bpf";
 const ANOTHER: &str = "WEIR_BPF_ANOTHER";
 /// Set in the environment it puts the bench's harness into the object, beside the programs.
 const BENCH: &str = "WEIR_BPF_BENCH";
+/// Set in the environment it has the programs note every answer of a limit's, for tests that compare them with a model's.
+const RECORD: &str = "WEIR_BPF_RECORD";
 
 #[expect(unsafe_code, reason = "aya-build takes its settings from the environment, and setting that is unsafe")]
 fn main() -> Result<()> {
@@ -25,6 +27,7 @@ fn main() -> Result<()> {
     println!("cargo:rerun-if-env-changed=RUSTUP_TOOLCHAIN");
     println!("cargo:rerun-if-env-changed={ANOTHER}");
     println!("cargo:rerun-if-env-changed={BENCH}");
+    println!("cargo:rerun-if-env-changed={RECORD}");
 
     let linked = Command::new("rustup")
         .args(["run", LINKED, "rustc", "--version"])
@@ -46,7 +49,7 @@ fn main() -> Result<()> {
     // What the inner cargo says is shown as warnings, each time anew: only what is wrong is worth that.
     // SAFETY: as above.
     unsafe { std::env::set_var("CARGO_TERM_QUIET", "true") };
-    let features: Vec<&str> = [(ANOTHER, "another"), (BENCH, "bench")]
+    let features: Vec<&str> = [(ANOTHER, "another"), (BENCH, "bench"), (RECORD, "record")]
         .into_iter()
         .filter_map(|(variable, feature)| std::env::var_os(variable).map(|_| feature))
         .collect();

@@ -26,6 +26,7 @@ pub mod ramp;
 pub mod reset;
 pub mod run;
 pub mod server_id;
+pub mod shaping;
 pub mod snat;
 pub mod source;
 pub mod survey;

@@ -20,6 +20,7 @@ use crate::following::Following;
 use crate::memory;
 use crate::nexthop::{Clients, Follower, MAX_FOLLOWED, NextHops};
 use crate::reset::Resetter;
+use crate::shaping::{Exit, Shaper};
 use crate::source::Update;
 use crate::survey::{Purpose, Reload, Survey, Surveyed};
 
@@ -87,7 +88,8 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     // The last thing that can fail, and the first that a packet can see.
     let mut attachments = takeover.commit(interfaces, &first.devices, Instant::now())?;
     let mut hops = first;
-    controller.stand_on(ground(&hops, &attachments), Instant::now());
+    let mut shaper = Shaper::default();
+    controller.stand_on(ground(&hops, &attachments, &shaper), Instant::now());
 
     let (stop, stopped) = oneshot::channel::<()>();
     let (mut requests, serving) = socket.serve(async { drop(stopped.await) });
@@ -108,6 +110,7 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     loop {
         let tick = controller.tick_at();
         let attach = attachments.retry_at();
+        let look = shaper.next_at();
         tokio::select! {
             // All that waits at once: a burst of snapshots is not published one by one.
             1.. = updates.recv_many(&mut heard, REPORTS) => controller.hear(heard.drain(..), Instant::now()),
@@ -122,12 +125,12 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
                 Ok(()) => {
                     hops = Arc::clone(&changes.borrow_and_update());
                     attend(&mut attachments, &hops, &bridges);
-                    controller.stand_on(ground(&hops, &attachments), Instant::now());
+                    controller.stand_on(ground(&hops, &attachments, &shaper), Instant::now());
                 }
                 Err(_) => Broken::note(&mut broken.hops, "the thread that follows the kernel's routes has ended".to_owned()),
             },
             Some(request) = requests.recv() => {
-                let problems = attachments.problems().chain(broken.problems()).chain(notes.iter().cloned());
+                let problems = attachments.problems().chain(shaper.problems()).chain(broken.problems()).chain(notes.iter().cloned());
                 if let Some(answer) = reply(&mut controller, &mut survey, &attachments, problems, request) {
                     detached = Some(answer);
                     tracing::info!("asked to detach");
@@ -136,13 +139,14 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
             }
             () = sleep_until(attach), if attach.is_some() => {
                 attend(&mut attachments, &hops, &bridges);
-                controller.stand_on(ground(&hops, &attachments), Instant::now());
+                controller.stand_on(ground(&hops, &attachments, &shaper), Instant::now());
             }
+            () = sleep_until(look), if look.is_some() => {}
             () = sleep_until(tick), if tick.is_some() => controller.tick(Instant::now()),
             () = tokio::time::sleep(READINESS), if !announced => {}
             _ = terminate.recv() => { tracing::info!("SIGTERM"); break }
             surveyed = survey.done() => {
-                act_on(surveyed, &mut controller, &mut updates, &mut following, &mut attachments, &hops);
+                act_on(surveyed, &mut controller, &mut updates, &mut following, &mut attachments, (&hops, &shaper));
                 survey.go_on(&mut controller);
             }
             _ = hangup.recv() => {
@@ -155,7 +159,10 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
         if bridges != controller.bridges() {
             bridges = controller.bridges();
             attend(&mut attachments, &hops, &bridges);
-            controller.stand_on(ground(&hops, &attachments), Instant::now());
+            controller.stand_on(ground(&hops, &attachments, &shaper), Instant::now());
+        }
+        if queue(&mut shaper, &controller, &hops, &attachments) {
+            controller.stand_on(ground(&hops, &attachments, &shaper), Instant::now());
         }
         // Here and not in a branch of its own: whatever keeps the loop busy must not keep this from being said.
         if !announced && controller.is_ready(Instant::now()) {
@@ -187,11 +194,14 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     // The programs first, then the maps they read.
     let keeps = detached.is_none() && controller.config().weir.on_exit == OnExit::Keep;
     let left = if keeps {
-        drop(attachments);
+        drop((attachments, shaper));
         tracing::info!("kept: traffic goes on, and the next run adopts it");
         Ok(())
     } else {
-        attachments.remove().map(|removed| removed.iter().for_each(|one| tracing::info!("took away {one}")))
+        let queues = shaper.remove().context("taking away queues that packets waited in");
+        let programs = attachments.remove();
+        let removed = programs.and_then(|programs| Ok([programs, queues?].concat()));
+        removed.map(|removed| removed.iter().for_each(|one| tracing::info!("took away {one}")))
     };
     drop(controller);
     match &left {
@@ -225,7 +235,7 @@ fn act_on(
     updates: &mut mpsc::Receiver<Update>,
     following: &mut Following,
     attachments: &mut Attachments,
-    hops: &Arc<NextHops>,
+    hops: (&Arc<NextHops>, &Shaper),
 ) {
     let Some(reload) = surveyed.judge(controller) else { return };
     // What registries said until now is about the configuration that is.
@@ -239,14 +249,14 @@ fn take_over(
     controller: &mut Controller<Kernel>,
     following: &mut Following,
     attachments: &mut Attachments,
-    hops: &Arc<NextHops>,
+    (hops, shaper): (&Arc<NextHops>, &Shaper),
     reload: &Reload,
 ) -> Result<()> {
     let config = &reload.config;
     following.follow(config, controller.registries(), false)?;
     attachments.want(config.interfaces.clone());
     attend(attachments, hops, &controller.bridges());
-    controller.reconfigure(config.clone(), &reload.answers, ground(hops, attachments), Instant::now())?;
+    controller.reconfigure(config.clone(), &reload.answers, ground(hops, attachments, shaper), Instant::now())?;
     tracing::info!(path = %config.path.display(), "the configuration was taken over");
     Ok(())
 }
@@ -259,15 +269,28 @@ fn attend(attachments: &mut Attachments, hops: &NextHops, containers: &BTreeSet<
 }
 
 /// What the packet path runs on.
-fn ground(hops: &Arc<NextHops>, attachments: &Attachments) -> Ground {
+fn ground(hops: &Arc<NextHops>, attachments: &Attachments, shaper: &Shaper) -> Ground {
     Ground {
         hops: Arc::clone(hops),
         attached: attachments.attached(),
         peers_with_xdp: attachments.peers_with_xdp(),
         ingress: attachments.ingress(),
         outside: hops.named(attachments.bridges()),
+        queues: shaper.queues().clone(),
         networks: BTreeMap::new(),
     }
+}
+
+/// Has devices' queues as limits want them; says whether packets wait elsewhere than before.
+fn queue(shaper: &mut Shaper, controller: &Controller<Kernel>, hops: &NextHops, attachments: &Attachments) -> bool {
+    let bridges = hops.named(attachments.bridges());
+    let devices = attachments.attached().into_keys().chain(bridges).filter_map(|ifindex| hops.devices.get(&ifindex));
+    // What goes out through a VLAN device waits where its frames are sent from.
+    let exits = devices.filter_map(|device| {
+        let from = hops.devices.get(&device.link)?;
+        Some((device.link, Exit { name: from.name.clone(), mtu: from.mtu }))
+    });
+    shaper.follow((controller.generation(), || controller.shaping()), exits.collect(), Instant::now())
 }
 
 /// Answers a request; a request to detach is answered by whoever ends.
@@ -288,6 +311,9 @@ fn reply(
         Request::Services(answer) => drop(answer.send(said(controller.services()))),
         Request::Backends(service, answer) => drop(answer.send(said(controller.backends(service.as_deref())))),
         Request::Limits(answer) => drop(answer.send(said(controller.limits()))),
+        Request::Buckets(service, answer) => drop(answer.send(said(controller.pressure(&service, now)))),
+        Request::SetLimit(order, answer) => drop(answer.send(said(controller.set_limit(&order, now)))),
+        Request::UnsetLimits(of, answer) => drop(answer.send(said(controller.unset_limits(&of.service, now)))),
         Request::Ledger(answer) => drop(answer.send(said(controller.ledger(attachments.rows())))),
         Request::Drains(of, answer) => drop(answer.send(said(controller.drains(&of)))),
         Request::Drain(order, answer) => drop(answer.send(said(controller.drain(&order, now)))),

@@ -3,6 +3,8 @@
 mod changes;
 pub mod client;
 mod ledger;
+mod limits;
 mod routes;
 pub mod server;
+pub mod top;
 pub mod types;

@@ -1,5 +1,7 @@
 //! What may be asked of the control socket, and how it is answered.
 
+use std::time::Duration;
+
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
@@ -7,10 +9,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::server::{Answer, Request};
-use super::types::Refused;
+use super::types::{MAX_TOP, MAX_TOP_S, Refused, TopOf};
 
 /// How large the JSON of a request may be, in bytes: a configuration, of which every byte may need six as JSON.
 const MAX_BODY_BYTES: usize = 6 * (16 << 20) + (1 << 20);
@@ -22,6 +24,9 @@ pub(super) fn router(requests: mpsc::Sender<Request>) -> Router {
         .route("/v1/services", get(|State(to): State<_>| ask(to, Request::Services)))
         .route("/v1/backends", get(backends))
         .route("/v1/limits", get(|State(to): State<_>| ask(to, Request::Limits)))
+        .route("/v1/limits/top", get(top))
+        .route("/v1/limits/set", post(|State(to): State<_>, body: Told<_>| tell(to, body, Request::SetLimit)))
+        .route("/v1/limits/unset", post(|State(to): State<_>, body: Told<_>| tell(to, body, Request::UnsetLimits)))
         .route("/v1/ledger", get(|State(to): State<_>| ask(to, Request::Ledger)))
         .route("/v1/drains", get(|State(to): State<_>, query: Asked<_>| ask_about(to, query, Request::Drains)))
         .route("/v1/drain", post(|State(to): State<_>, body: Told<_>| tell(to, body, Request::Drain)))
@@ -49,6 +54,35 @@ async fn backends(State(to): State<mpsc::Sender<Request>>, query: Asked<Service>
     ask_about(to, query, |asked, answer| Request::Backends(asked.service, answer)).await
 }
 
+/// One question of this kind at a time: readings are large.
+static TOP: Semaphore = Semaphore::const_new(1);
+
+async fn top(State(to): State<mpsc::Sender<Request>>, query: Asked<TopOf>) -> Response {
+    let of = match query {
+        Ok(Query(of)) => of,
+        Err(error) => return refused(error.status(), error.body_text()),
+    };
+    if !(1..=MAX_TOP_S).contains(&of.seconds) || !(1..=MAX_TOP).contains(&of.count) {
+        let found = format!("found {} seconds and a count of {}", of.seconds, of.count);
+        let error = format!("{found}, expected 1 to {MAX_TOP_S} seconds and a count of 1 to {MAX_TOP}");
+        return refused(StatusCode::BAD_REQUEST, error);
+    }
+    let _turn = TOP.acquire().await;
+    let before = match asked(&to, |answer| Request::Buckets(of.service.clone(), answer)).await {
+        Ok(reading) => reading,
+        Err(response) => return response,
+    };
+    tokio::time::sleep(Duration::from_secs(of.seconds)).await;
+    let after = match asked(&to, |answer| Request::Buckets(of.service, answer)).await {
+        Ok(reading) => reading,
+        Err(response) => return response,
+    };
+    match tokio::task::spawn_blocking(move || after.since(before, of.count)).await {
+        Ok(rows) => Json(rows).into_response(),
+        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
 async fn ask_about<A, T: serde::Serialize>(
     to: mpsc::Sender<Request>,
     query: Asked<A>,
@@ -72,14 +106,20 @@ async fn tell<A, T: serde::Serialize>(
 }
 
 async fn ask<T: serde::Serialize>(to: mpsc::Sender<Request>, request: impl FnOnce(Answer<T>) -> Request) -> Response {
-    let (answer, answered) = oneshot::channel();
-    if to.send(request(answer)).await.is_err() {
-        return refused(StatusCode::SERVICE_UNAVAILABLE, "Weir is ending".to_owned());
+    match asked(&to, request).await {
+        Ok(said) => Json(said).into_response(),
+        Err(response) => response,
     }
+}
+
+/// What the controller answers, or what is answered in its place.
+async fn asked<T>(to: &mpsc::Sender<Request>, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, Response> {
+    let (answer, answered) = oneshot::channel();
+    let ends = || refused(StatusCode::SERVICE_UNAVAILABLE, "Weir is ending".to_owned());
+    to.send(request(answer)).await.map_err(|_| ends())?;
     match answered.await {
-        Ok(Ok(said)) => Json(said).into_response(),
-        Ok(Err(error)) => refused(StatusCode::BAD_REQUEST, error),
-        Err(_) => refused(StatusCode::SERVICE_UNAVAILABLE, "Weir is ending".to_owned()),
+        Ok(said) => said.map_err(|error| refused(StatusCode::BAD_REQUEST, error)),
+        Err(_) => Err(ends()),
     }
 }
 

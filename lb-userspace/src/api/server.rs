@@ -13,9 +13,10 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::routes::router;
+use super::top::Reading;
 use super::types::{
-    BackendRow, DrainOrder, DrainRow, DrainsOf, Ledger, LimitRow, PlanQuestion, PlanReport, ReloadOrder, ServiceRow,
-    Status, WeightOrder, Which,
+    BackendRow, DrainOrder, DrainRow, DrainsOf, Ledger, LimitOrder, LimitRow, LimitsOf, PlanQuestion, PlanReport,
+    ReloadOrder, ServiceRow, Status, WeightOrder, Which,
 };
 
 /// What the control socket asks of the controller.
@@ -29,6 +30,12 @@ pub enum Request {
     Backends(Option<String>, Answer<Vec<BackendRow>>),
     /// Within which limits?
     Limits(Answer<Vec<LimitRow>>),
+    /// What is in the buckets that sources have of a service?
+    Buckets(String, Answer<Reading>),
+    /// Give a limit another rate, burst or outcome.
+    SetLimit(LimitOrder, Answer<Vec<LimitRow>>),
+    /// Have a service's limits as they are configured.
+    UnsetLimits(LimitsOf, Answer<Vec<LimitRow>>),
     /// What became of every packet?
     Ledger(Answer<Ledger>),
     /// Whose flows are being handed over, and how far is that?

@@ -8,6 +8,7 @@ pub use super::changes::{
 };
 
 pub use super::ledger::{Carried, Ledger};
+pub use super::limits::{LimitOrder, LimitRow, LimitsOf, MAX_TOP, MAX_TOP_S, TopOf, TopRow};
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,25 +154,6 @@ fn active() -> String {
 /// How packets reach the backends of a Weir that does not say.
 fn nat() -> String {
     "nat".to_owned()
-}
-
-/// One of `GET /v1/limits`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LimitRow {
-    /// The service it is of.
-    pub service: String,
-    /// What has a bucket of its own: `service` or `source`.
-    pub per: String,
-    /// Units a second.
-    pub rate: u64,
-    /// `packets/s` or `bytes/s`.
-    pub unit: String,
-    /// Units that may come at once; none is the strict leaky bucket.
-    pub burst: Option<u64>,
-    /// Packets let through.
-    pub admitted: u64,
-    /// Packets refused.
-    pub over: u64,
 }
 
 /// One reason of [`Ledger`]: why packets were not forwarded.

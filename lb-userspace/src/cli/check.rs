@@ -9,7 +9,7 @@ use lb_common::abi::PORT_WORDS;
 use serde::Serialize;
 
 use super::{Format, Output, print};
-use crate::config::{Config, Quic, Unit, show_duration};
+use crate::config::{Config, Limit, Quic, Unit, show_duration};
 use crate::limiter;
 use crate::source;
 
@@ -99,15 +99,40 @@ fn summary(config: &Config) -> Result<String> {
             writeln!(text, "    slow start over {over}, in steps of at most {max_moved} of the table")?;
         }
         for limit in &service.limits {
-            let unit = match limit.unit {
-                Unit::Packets => "packets/s",
-                Unit::Bytes => "bytes/s",
-            };
-            let kept = limiter::true_rate(limit);
-            writeln!(text, "    limit {} {unit}, kept as {kept:.3} {unit}", limit.rate)?;
+            writeln!(text, "    limit {limit}, {}", kept(limit))?;
         }
     }
     Ok(text)
+}
+
+/// How long packets are of which is told what is kept of a rate of bytes: the usual MTU, and the shortest frame.
+const LONG: u32 = 1_500;
+const SHORT: u32 = 64;
+
+/// The rate that is truly kept.
+fn kept(limit: &Limit) -> String {
+    if limit.unit == Unit::Connections {
+        return "counted one by one".to_owned();
+    }
+    let kept = limiter::kept(limit, LONG);
+    let error = percent(kept.error_percent);
+    if !limit.unit.is_bytes() {
+        return format!("kept as {:.3} ({error})", kept.rate);
+    }
+    let unit = limit.unit.name();
+    let short = percent(limiter::kept(limit, SHORT).error_percent);
+    format!("kept as {:.3} {unit} ({error}) of packets of {LONG} bytes, {short} of {SHORT}", kept.rate)
+}
+
+/// By how much a rate is another one.
+fn percent(error: f64) -> String {
+    if error == 0.0 {
+        "exactly".to_owned()
+    } else if error.abs() < 0.0001 {
+        format!("{:+.4} ppm", error * 10_000.0)
+    } else {
+        format!("{error:+.4} %")
+    }
 }
 
 /// Bytes of memory, in MiB with one digit.
@@ -150,7 +175,7 @@ mod tests {
   web at 192.0.2.10:80/tcp by nat, backends from local
     flows are believed for 1h of silence
     slow start over 30s, in steps of at most 0.5% of the table
-    limit 1000 packets/s, kept as 1000.000 packets/s
+    limit 1000 packets/s per source, strict, kept as 1000.000 (exactly)
   dns at 192.0.2.10:53/udp by snat, backends from local
     connection ids of configuration 1 name backends by 4 byte(s)
     flows are believed for 1m of silence

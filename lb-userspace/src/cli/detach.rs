@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::{Socket, print};
 use crate::api::types::Status;
 use crate::config::DEFAULT_STATE;
 use crate::dataplane::kernel::pins;
+use crate::shaping;
 
 /// How long the controller may take to end.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -31,7 +32,8 @@ impl Args {
     pub(super) async fn execute(self) -> Result<ExitCode> {
         if nobody_listens(&self.socket.socket) {
             let state = self.state.as_deref().unwrap_or(Path::new(DEFAULT_STATE));
-            let done = pins::detach(state)?;
+            let mut done = pins::detach(state)?;
+            done.extend(shaping::remove_all().context("taking away queues that packets waited in")?);
             if done.is_empty() {
                 bail!(
                     "Weir does not run, nobody listens on {}; and it has left nothing in {}. If it has another socket \

@@ -57,8 +57,8 @@ enum Verb {
     Services(Listing),
     /// List the backends: their slots of the table, their way out, what they carried
     Backends(backends::Args),
-    /// List the rate limits, what they admitted and what they refused
-    Limits(Listing),
+    /// List the rate limits and what they said; show who presses hardest on them; change one
+    Limits(limits::Args),
     /// Say what became of every packet: forwarded, or why not, and what to do about it
     Refusals(refusals::Args),
     /// Give a backend no new flow, and let it finish those it has
@@ -194,7 +194,7 @@ pub fn main() -> ExitCode {
             Verb::Status(args) => args.execute().await,
             Verb::Services(listing) => services::execute(listing).await,
             Verb::Backends(args) => args.execute().await,
-            Verb::Limits(listing) => limits::execute(listing).await,
+            Verb::Limits(args) => args.execute().await,
             Verb::Refusals(args) => args.execute().await,
             Verb::Drain(args) => args.execute().await,
             Verb::Undrain(args) => args.execute().await,
@@ -240,6 +240,13 @@ mod tests {
             "weir undrain [2001:db8::1]:80",
             "weir weight b1 0",
             "weir weight b1 --clear --service web",
+            "weir limits",
+            "weir limits --service web --wide -o json",
+            "weir limits --interval 2",
+            "weir limits top web --seconds 5 --count 20",
+            "weir limits set web --rate 50Mbit/s --burst 65536 --over mark",
+            "weir limits set web --per source --unit packets/s --rate 1000 --strict",
+            "weir limits unset web",
             "weir plan --config weir.toml",
             "weir plan --backend web/10.0.1.1:80=1 --backend web/10.0.1.2:80=0",
             "weir reload --max-moved 0.5%",
@@ -256,6 +263,13 @@ mod tests {
             "weir weight b1",
             "weir weight b1 1 --clear",
             "weir weight b1 65536",
+            "weir limits top",
+            "weir limits top web --seconds 0",
+            "weir limits top web --count 1001",
+            "weir limits set web --burst 5 --strict",
+            "weir limits set web --over shape",
+            "weir limits set web --per client",
+            "weir limits --interval 0",
             "weir plan",
             "weir plan --config weir.toml --backend web/10.0.1.1:80=1",
             "weir plan --backend web/10.0.1.1:80",

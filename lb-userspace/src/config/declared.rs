@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Config, Forward, Registry, Service};
+use super::{Config, Forward, Registry, Service, Wrong, check_together};
 use crate::source::declared::{Allow, Declared, DeclaredService};
 use crate::vip::Vip;
 
@@ -85,6 +85,14 @@ impl Config {
         let mut own = self.weir.snat_addresses.iter().chain(&self.weir.tunnel_sources);
         if own.any(|own| *own == vip.address) {
             return problem("an address that packets to backends come from".to_owned(), "another one");
+        }
+        let forward = one.forward.unwrap_or(Forward::Nat);
+        let wrong = one.limits.iter().find_map(|limit| limit.check_for(forward, vip).err());
+        let wrong = wrong.or_else(|| check_together(&one.limits).err());
+        if let Some(Wrong { key, text }) = wrong {
+            return Some(format!(
+                "{claimed_by}: weir.vip {vip} of service {registry_service} is left out: weir.limit….{key}: {text}"
+            ));
         }
         if full {
             return problem(

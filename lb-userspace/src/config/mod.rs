@@ -32,8 +32,11 @@ pub use duration::{parse_duration, show_duration};
 pub(crate) use forward::FORWARDS;
 pub use forward::Forward;
 pub use interface::{Interface, Mode};
-pub(crate) use limit::read_one as read_limit;
-pub use limit::{Limit, MAX_BURST_S, MAX_LIMITS, MAX_PACKET_RATE, MAX_RATE, Per, Unit};
+pub use limit::{
+    DELAY_MAX_MS, Direction, Limit, MAX_BURST_S, MAX_LIMITS, MAX_MERGED_BYTES, MAX_MERGED_PACKETS, Over, Per, Rate,
+    Unit, Wrong, check_together,
+};
+pub(crate) use limit::{LIMIT_KEYS, read_one as read_limit, unit_named as limit_unit};
 pub(crate) use nearest::nearest;
 pub use prefix::Prefix;
 pub use problem::{ConfigError, MAX_PROBLEMS, Problem};

@@ -128,7 +128,7 @@ fn read_one(
     }
     let idle = table.duration("idle", DURATION).map(|found| found.value);
     let slow_start = slow_start::read(&mut table);
-    let limits = limit::read(&mut table);
+    let limits = limit::read(&mut table, vip.map(|vip| (forward, vip)));
     table.finish();
     let service_name = service_name?.value;
     let vip = vip?;

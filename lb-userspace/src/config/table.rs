@@ -59,6 +59,11 @@ impl<'d, 't> Table<'d, 't> {
         self.table.contains_key(key)
     }
 
+    /// Whether `key` is a string.
+    pub(crate) fn is_string(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().as_str().is_some())
+    }
+
     /// How many elements the array `key` has; 0 when it is none.
     pub(crate) fn count(&self, key: &str) -> usize {
         self.table.get(key).and_then(|value| value.get_ref().as_array()).map_or(0, |values| values.len())

@@ -3,6 +3,7 @@
 mod docker;
 mod forwarding;
 mod keeping;
+mod limits;
 mod refusals;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -58,7 +59,7 @@ fn the_example_is_understood() {
     assert_eq!(config.registries.get("local"), Some(&local));
     let Some(Registry::Consul(dc1)) = config.registries.get("dc1") else { panic!("{:?}", config.registries) };
     assert_eq!((dc1.address.as_str(), &dc1.token, &dc1.datacenter), ("http://127.0.0.1:8500", &None, &None));
-    let limit = Limit { per: Per::Source, rate: 1000, unit: Unit::Packets, burst: Some(50) };
+    let limit = Limit::strict(Per::Source, 1000, Unit::Packets).with_burst(50);
     let vip = Vip { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)), port: 80, protocol: Protocol::Tcp };
     let service = Service {
         name: "web".into(),

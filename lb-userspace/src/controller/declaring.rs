@@ -24,9 +24,12 @@ pub(super) fn may_differ(config: &Config) -> bool {
 }
 
 impl<P: DataPlane> Controller<P> {
-    /// A configuration with what registries declare now, and what is wrong with that, by the registry's name.
+    /// A configuration with what registries declare now and limits that a person has set, and what is wrong with that, by the registry's name.
     pub(super) fn in_force(&self, written: &Config) -> (Config, BTreeMap<String, Vec<String>>) {
-        written.with_declared(self.registries.declared(), self.capacity.services as usize)
+        let (mut config, misdeclared) =
+            written.with_declared(self.registries.declared(), self.capacity.services as usize);
+        self.limit_by_hand(&mut config);
+        (config, misdeclared)
     }
 
     /// Goes by what registries declare now.
@@ -94,6 +97,7 @@ impl<P: DataPlane> Controller<P> {
         let former = |service: &Service| Former { idle: service.idle, registry: service.registry.clone() };
         self.retired.extend(self.config.services.iter().map(|service| (service.vip, former(service))));
         self.config = config;
+        self.forget_by_hand();
     }
 }
 

@@ -117,6 +117,8 @@ fn an_endpoint_that_is_not_named_any_more_is_cut_and_a_service_without_claim_end
     assert_eq!(rows(&controller), Vec::<String>::new());
     let api = "192.0.2.2:80/tcp".parse().expect("a VIP");
     assert!(!controller.state.services.contains_key(&api), "it has gone with its last connection");
+    let asked = controller.backends(Some("api")).map(drop).map_err(|error| error.to_string());
+    assert_eq!(asked, Err("there is no service \"api\"; there are web".to_owned()), "nobody has said anything since");
     // And back again.
     tell(&mut controller, declared(), &[("api", &both)]);
     assert_eq!(rows(&controller).len(), 2);

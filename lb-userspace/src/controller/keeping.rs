@@ -77,6 +77,7 @@ impl<P: DataPlane> Controller<P> {
         match &kept {
             Ok(steps) => {
                 self.whole = false;
+                self.forget_the_gone(&merged.services);
                 for (vip, known) in merged.at_rest {
                     if let Some(service) = self.desired.services.get_mut(&vip) {
                         service.rest();
@@ -99,6 +100,16 @@ impl<P: DataPlane> Controller<P> {
             memory::give_back();
         }
         kept
+    }
+
+    /// Nothing is desired any more of those of these services that retired and have left: nobody may have anything new to say
+    /// for a long time, and until then who asks would be told that they are there.
+    fn forget_the_gone(&mut self, services: &BTreeSet<Vip>) {
+        for vip in services.iter().filter(|vip| !self.state.services.contains_key(vip)) {
+            if self.desired.services.get(vip).is_some_and(|service| service.retires) {
+                self.desired.services.remove(vip);
+            }
+        }
     }
 
     /// Takes in what the kernel says.

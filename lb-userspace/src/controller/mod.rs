@@ -1,14 +1,19 @@
 //! The controller: hears registries and the kernel, and keeps the data plane in step.
 
 mod addresses;
+mod counting;
 mod declaring;
 #[cfg(test)]
 mod declaring_tests;
 mod drains;
 mod keeping;
+mod limits;
+#[cfg(test)]
+mod limits_tests;
 mod previews;
 mod registries;
 mod rows;
+mod shaping;
 #[cfg(test)]
 mod snat_tests;
 mod snatting;
@@ -23,11 +28,11 @@ use std::time::{Duration, Instant};
 pub use previews::must_keep_within;
 pub use registries::Registries;
 
-use lb_common::abi::{self, MAX_LIMITS};
-use lb_common::flow_table;
+use lb_common::abi::{self, MAX_LIMIT_IDS, MAX_LIMITS};
+use lb_common::{bucket_table, flow_table};
 
 use crate::config::{Config, Limit, Per, Unit};
-use crate::dataplane::{Capacity, DataPlane, Release};
+use crate::dataplane::{Capacity, DataPlane, Gauge, Release, bucket_room};
 use crate::desired::{Desired, Ground};
 use crate::handover::Handover;
 use crate::limiter;
@@ -42,6 +47,7 @@ use crate::source::Update;
 use crate::vip::Vip;
 use addresses::Addresses;
 use keeping::{AtRest, TURNS};
+use limits::ByHand;
 
 /// How long to wait after a failed write: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -72,10 +78,10 @@ pub fn capacity(config: &Config) -> Capacity {
         backends: config.weir.max_backends.saturating_mul(2),
         table_size: config.weir.table_size,
         tables: services.saturating_add(SPARE_TABLES),
-        // And those that new flows and ICMP errors are held to.
-        limits: services.saturating_mul(limits).saturating_add(2),
-        sources: config.weir.max_sources,
-        // As many as its groups have room for: so it is known again when it is found.
+        // And those that new flows and ICMP errors are held to; no more than services can name.
+        limits: services.saturating_mul(limits).saturating_add(2).min(MAX_LIMIT_IDS - 1),
+        // As many as its groups have room for, and so for flows: so it is known again when it is found.
+        sources: bucket_room(bucket_table::groups(config.weir.max_sources)),
         flows: flow_table::room(flow_table::groups(config.weir.max_flows)),
         replies: REPLIES,
         devices: DEVICES,
@@ -94,13 +100,18 @@ pub fn capacity(config: &Config) -> Capacity {
 fn flow_limit(max_flows: u32) -> abi::Limit {
     let rate = (max_flows / 2 / abi::Flow::HALF_OPEN_S).max(1);
     let burst = (max_flows / 4).max(1);
-    limiter::compile(&Limit { per: Per::Service, rate: rate.into(), unit: Unit::Packets, burst: Some(burst.into()) })
+    limiter::compile(&of_all(rate.into(), burst.into()))
 }
 
 /// What ICMP errors of Weir's own are held to, for all clients together: ten times what Linux sends
 /// for one host (net.ipv4.icmp_msgs_per_sec; RFC 1812 §4.3.2.8, RFC 4443 §2.4 f).
 fn error_limit() -> abi::Limit {
-    limiter::compile(&Limit { per: Per::Service, rate: 10_000, unit: Unit::Packets, burst: Some(1_000) })
+    limiter::compile(&of_all(10_000, 1_000))
+}
+
+/// A limit of packets of all clients together.
+const fn of_all(rate: u64, burst: u64) -> Limit {
+    Limit::strict(Per::Service, rate, Unit::Packets).with_burst(burst)
 }
 
 /// The controller's state and its data plane. Does no I/O but the data plane's.
@@ -134,6 +145,10 @@ pub struct Controller<P> {
     releases: Vec<Release>,
     /// When the flows of snat are to be read again, and how often they were.
     snat_at: Option<Instant>,
+    /// When connections that are counted are read.
+    counting_at: Option<Instant>,
+    /// Gauges that showed another number of connections than there were: how many there were, and what they showed.
+    miscounted: BTreeMap<Gauge, (u64, u64)>,
     snat_sweeps: u64,
     /// Flows that were forgotten because they had ended.
     expired: u64,
@@ -146,6 +161,8 @@ pub struct Controller<P> {
     /// Whether the next plan is for everything: nobody knows how far the data plane is in step.
     whole: bool,
     addresses: Addresses,
+    /// Limits that a person has set, by VIP.
+    by_hand: BTreeMap<Vip, ByHand>,
     /// What the last change of tables did, and when.
     last_change: Option<(Instant, Preview)>,
     problems: BTreeMap<String, Vec<String>>,
@@ -195,6 +212,8 @@ impl<P: DataPlane> Controller<P> {
             snats: Snats::default(),
             releases: Vec::new(),
             snat_at: None,
+            counting_at: None,
+            miscounted: BTreeMap::new(),
             snat_sweeps: 0,
             expired: 0,
             at_rest: BTreeMap::new(),
@@ -202,6 +221,7 @@ impl<P: DataPlane> Controller<P> {
             untidy: BTreeSet::new(),
             whole: false,
             addresses: Addresses::default(),
+            by_hand: BTreeMap::new(),
             last_change: None,
             problems: BTreeMap::new(),
             generation: 0,
@@ -287,7 +307,7 @@ impl<P: DataPlane> Controller<P> {
         let retry = self.behind.as_ref().map(|behind| behind.retry_at);
         // At once, after whoever else has something to say.
         let turn = (!self.waiting.is_empty()).then_some(self.started);
-        [retry, turn, self.sweep_at, self.snat_at, self.ramps.next_at()].into_iter().flatten().min()
+        [retry, turn, self.sweep_at, self.snat_at, self.counting_at, self.ramps.next_at()].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -297,6 +317,9 @@ impl<P: DataPlane> Controller<P> {
         }
         if self.snat_at.is_some_and(|at| at <= now) {
             self.sweep_snats(now);
+        }
+        if self.counting_at.is_some_and(|at| at <= now) {
+            self.sweep_connections(now);
         }
         self.reconcile(now);
     }
@@ -325,6 +348,7 @@ impl<P: DataPlane> Controller<P> {
         self.retired.retain(|vip, _| self.state.services.contains_key(vip));
         self.schedule_sweep(now);
         self.schedule_snats(now);
+        self.schedule_counting(now);
     }
 
     fn carry_out(&mut self, steps: impl IntoIterator<Item = Step>) -> anyhow::Result<()> {

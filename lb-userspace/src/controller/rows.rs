@@ -9,12 +9,11 @@ use lb_common::abi::Traffic;
 use lb_common::refusal::Action;
 
 use super::Controller;
-use crate::api::types::{BackendRow, Carried, InterfaceRow, Ledger, LimitRow, Moving, RefusalRow, ServiceRow, Status};
-use crate::config::{Forward, Limit, Per, Unit};
+use crate::api::types::{BackendRow, Carried, InterfaceRow, Ledger, Moving, RefusalRow, ServiceRow, Status};
+use crate::config::Forward;
 use crate::dataplane::DataPlane;
 use crate::dataplane::kernel::TOOLCHAIN;
 use crate::desired::{DesiredBackend, DesiredService, Merging};
-use crate::limiter;
 use crate::plan::{BackendState, ServiceState};
 use crate::vip::Vip;
 
@@ -162,35 +161,6 @@ impl<P: DataPlane> Controller<P> {
             reply_packets: traffic.reply_packets,
             reply_bytes: traffic.reply_bytes,
         })
-    }
-
-    /// The limits of all services.
-    pub fn limits(&self) -> Result<Vec<LimitRow>> {
-        let mut rows = Vec::new();
-        for service in &self.config.services {
-            let ids = self.state.services.get(&service.vip).map(|state| state.limits.as_slice()).unwrap_or_default();
-            for (index, Limit { per, rate, unit, burst }) in limiter::in_order(&service.limits).into_iter().enumerate()
-            {
-                let count =
-                    ids.get(index).map(|limit| self.plane.limit_count(limit.id)).transpose()?.unwrap_or_default();
-                rows.push(LimitRow {
-                    service: service.name.clone(),
-                    per: match per {
-                        Per::Service => "service".to_owned(),
-                        Per::Source => "source".to_owned(),
-                    },
-                    rate,
-                    unit: match unit {
-                        Unit::Packets => "packets/s".to_owned(),
-                        Unit::Bytes => "bytes/s".to_owned(),
-                    },
-                    burst,
-                    admitted: count.admitted,
-                    over: count.over,
-                });
-            }
-        }
-        Ok(rows)
     }
 
     /// What became of every packet; `interfaces` comes from whoever attached the programs.

@@ -2,17 +2,22 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_common::Refusal;
 use lb_common::Tables as _;
 use lb_common::abi::{
-    Backend, Flow, FlowKey, LimitCount, Order, OrderKey, PORT_WORDS, Service, Slot, Snat, SnatReply, SnatReplyKey,
-    Table, Tally, Traffic,
+    Backend, Connection, Flow, FlowKey, LimitCount, Order, OrderKey, PORT_WORDS, Service, Slot, Snat, SnatReply,
+    SnatReplyKey, Table, Tally, Traffic,
 };
-use lb_common::host::{HostFlows, HostTables};
+use lb_common::host::{HostBucket, HostBuckets, HostFlows, HostTables, Owned};
 
-use super::{Capacity, DataPlane, Dump, Op, Release, present};
+use lb_common::gcra::Bucket as _;
+use lb_common::{gauge, gcra};
+
+use super::{Capacity, DataPlane, Dump, Gauge, Left, Op, Release, present};
+use crate::limiter;
 
 /// The host's tables as a data plane: packets are decided by the same code as in the kernel.
 #[derive(Debug)]
@@ -27,6 +32,13 @@ pub struct Fake {
 }
 
 impl Fake {
+    fn gauge(&self, gauge: &Gauge) -> Option<HostBucket<'_>> {
+        match gauge {
+            Gauge::Service(limit) => self.tables.service_bucket(*limit),
+            Gauge::Own(key) => self.tables.buckets.shared().known(key).map(HostBucket::Own),
+        }
+    }
+
     /// Empty tables of this size.
     pub fn new(capacity: Capacity) -> Self {
         let size = |n: u32| n as usize;
@@ -37,8 +49,11 @@ impl Fake {
                 backends: vec![Backend::default(); size(capacity.backends)],
                 limits: vec![lb_common::abi::Limit::default(); size(capacity.limits)],
                 service_buckets: vec![Cell::new(0); size(capacity.limits)],
+                shares: vec![Default::default(); size(capacity.limits)],
+                buckets: HostBuckets::seeded(capacity.sources, 1),
                 flows: HostFlows::with_room(capacity.flows),
                 max_snats: size(capacity.snat_flows),
+                max_connections: size(capacity.flows),
                 max_fragments: size(capacity.fragments),
                 ports: vec![Cell::new(0); size(capacity.snat_pools * capacity.snat_stride * PORT_WORDS)],
                 ..HostTables::default()
@@ -62,8 +77,22 @@ impl DataPlane for Fake {
             Op::PutLimit { id, limit } => {
                 *at(&mut tables.limits, *id)? = *limit;
                 at(&mut tables.service_buckets, *id)?.set(0);
+                at(&mut tables.shares, *id)?.iter().for_each(|word| word.set(0));
                 tables.limit_counts.get_mut().remove(id);
-                tables.source_buckets.get_mut().retain(|key, _| key.limit != *id);
+                tables.buckets.shared().forget(*id);
+            }
+            Op::ChangeLimit { id, limit } => {
+                let old = std::mem::replace(at(&mut tables.limits, *id)?, *limit);
+                let now = gcra::ticks(tables.now_ns());
+                let own = at(&mut tables.service_buckets, *id)?;
+                own.set(limiter::carried_over(&old, limit, own.get(), now));
+                let shared = tables.buckets.shared();
+                for owned in shared.iter().filter(|owned| owned.key.limit == *id) {
+                    if let Some(bucket) = shared.known(&owned.key) {
+                        let empty_at = limiter::carried_over(&old, limit, owned.level.empty_at, now);
+                        bucket.store(empty_at, Ordering::Relaxed);
+                    }
+                }
             }
             Op::PutBackend { id, backend } => {
                 *at(&mut tables.backends, *id)? = *backend;
@@ -189,6 +218,41 @@ impl DataPlane for Fake {
         Ok(flows.iter().filter(|(key, flow)| known.forget(key, flow, now_s)).count() as u64)
     }
 
+    fn connections(&self) -> Result<Vec<(FlowKey, Connection)>> {
+        Ok(self.tables.connections.borrow().iter().map(|(flow, connection)| (*flow, *connection)).collect())
+    }
+
+    fn forget_connections(&mut self, left: &[Left]) -> Result<()> {
+        for Left { flow, connection, gauges } in left {
+            let all = self.tables.connections.get_mut();
+            if all.get(flow) != Some(connection) {
+                continue;
+            }
+            all.remove(flow);
+            for one in gauges {
+                if let Some(bucket) = self.gauge(one) {
+                    gauge::give_back(&bucket);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn gauges(&self, limits: &[u32]) -> Result<Vec<(Gauge, u64)>> {
+        let shared = self.tables.buckets.shared();
+        let own = shared.iter().map(|owned| Gauge::Own(owned.key));
+        let all = limits.iter().map(|limit| Gauge::Service(*limit)).chain(own);
+        let words = all.filter_map(|gauge| Some((gauge, self.gauge(&gauge)?.load())));
+        Ok(words.filter(|(_, word)| gauge::is_gauge(*word)).map(|(gauge, word)| (gauge, gauge::count(word))).collect())
+    }
+
+    fn correct_gauge(&mut self, gauge: &Gauge, from: u64, to: u64) -> Result<()> {
+        if let Some(bucket) = self.gauge(gauge) {
+            gauge::correct(&bucket, from, to);
+        }
+        Ok(())
+    }
+
     fn snats(&self) -> Result<Vec<(FlowKey, Snat)>> {
         Ok(self.tables.snats.borrow().iter().map(|(key, snat)| (*key, *snat)).collect())
     }
@@ -249,6 +313,10 @@ impl DataPlane for Fake {
 
     fn limit_count(&self, id: u32) -> Result<LimitCount> {
         Ok(self.tables.limit_counts.borrow().get(&id).copied().unwrap_or_default())
+    }
+
+    fn buckets(&self, limits: &[u32]) -> Result<Vec<Owned>> {
+        Ok(self.tables.buckets.shared().iter().filter(|owned| limits.contains(&owned.key.limit)).collect())
     }
 
     fn refusals(&self) -> Result<Vec<(Refusal, u64)>> {

@@ -2,9 +2,12 @@
 
 use anyhow::{Result, bail};
 use lb_common::Refusal;
-use lb_common::abi::{Flow, FlowKey, LimitCount, Slot, Snat, SnatReply, SnatReplyKey, Table, Tally, Traffic};
+use lb_common::abi::{
+    Connection, Flow, FlowKey, LimitCount, Slot, Snat, SnatReply, SnatReplyKey, Table, Tally, Traffic,
+};
+use lb_common::host::Owned;
 
-use super::{DataPlane, Dump, Op, Release};
+use super::{DataPlane, Dump, Gauge, Left, Op, Release};
 
 /// Fails one operation in `one_in`, by a sequence that its seed decides.
 #[derive(Debug)]
@@ -68,6 +71,30 @@ impl<P: DataPlane> DataPlane for Faulty<P> {
         self.inner.forget_flows(flows)
     }
 
+    fn connections(&self) -> Result<Vec<(FlowKey, Connection)>> {
+        self.inner.connections()
+    }
+
+    fn forget_connections(&mut self, left: &[Left]) -> Result<()> {
+        if self.fails() {
+            // Half of them.
+            self.inner.forget_connections(&left[..left.len() / 2])?;
+            bail!("injected fault: forget {} connections", left.len());
+        }
+        self.inner.forget_connections(left)
+    }
+
+    fn gauges(&self, limits: &[u32]) -> Result<Vec<(Gauge, u64)>> {
+        self.inner.gauges(limits)
+    }
+
+    fn correct_gauge(&mut self, gauge: &Gauge, from: u64, to: u64) -> Result<()> {
+        if self.fails() {
+            bail!("injected fault: correct {gauge:?}");
+        }
+        self.inner.correct_gauge(gauge, from, to)
+    }
+
     fn snats(&self) -> Result<Vec<(FlowKey, Snat)>> {
         self.inner.snats()
     }
@@ -119,6 +146,10 @@ impl<P: DataPlane> DataPlane for Faulty<P> {
 
     fn limit_count(&self, id: u32) -> Result<LimitCount> {
         self.inner.limit_count(id)
+    }
+
+    fn buckets(&self, limits: &[u32]) -> Result<Vec<Owned>> {
+        self.inner.buckets(limits)
     }
 
     fn refusals(&self) -> Result<Vec<(Refusal, u64)>> {

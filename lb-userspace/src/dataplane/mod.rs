@@ -3,19 +3,22 @@
 mod fake;
 mod faulty;
 pub mod kernel;
+mod left;
 mod op;
 mod release;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::{
-    Backend, Device, Endpoint, Flow, FlowKey, Limit, LimitCount, Order, OrderKey, QuicKey, Service, Settings, Slot,
-    Snat, SnatReply, SnatReplyKey, Table, Tally, Traffic, VipKey,
+    BUCKET_WAYS, Backend, Connection, Device, Endpoint, Flow, FlowKey, Limit, LimitCount, Order, OrderKey, QuicKey,
+    Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, Table, Tally, Traffic, VipKey,
 };
+use lb_common::host::Owned;
 use lb_common::{Address, Refusal};
 
 pub use fake::Fake;
 pub use faulty::Faulty;
+pub use left::{Gauge, Left};
 pub use op::Op;
 pub use release::{Port, Release};
 
@@ -32,7 +35,7 @@ pub struct Capacity {
     pub tables: u32,
     /// Limits of all services together.
     pub limits: u32,
-    /// Sources that limits per source remember.
+    /// Buckets of sources and of backends.
     pub sources: u32,
     /// Flows of slots that hand over.
     pub flows: u32,
@@ -126,6 +129,18 @@ pub trait DataPlane: Send {
     /// Forgets flows that are still as they were read; says how many.
     fn forget_flows(&mut self, flows: &[(FlowKey, Flow)]) -> anyhow::Result<u64>;
 
+    /// All connections that are counted.
+    fn connections(&self) -> anyhow::Result<Vec<(FlowKey, Connection)>>;
+
+    /// Forgets connections that are still as they were read, and gives back what they count.
+    fn forget_connections(&mut self, left: &[Left]) -> anyhow::Result<()>;
+
+    /// What says how many connections there are, and what it says: of these limits, and whatever sources and backends have.
+    fn gauges(&self, limits: &[u32]) -> anyhow::Result<Vec<(Gauge, u64)>>;
+
+    /// Has one say `to` if it says `from`.
+    fn correct_gauge(&mut self, gauge: &Gauge, from: u64, to: u64) -> anyhow::Result<()>;
+
     /// All flows of snat.
     fn snats(&self) -> anyhow::Result<Vec<(FlowKey, Snat)>>;
 
@@ -159,8 +174,17 @@ pub trait DataPlane: Send {
     /// What a limit said.
     fn limit_count(&self, id: u32) -> anyhow::Result<LimitCount>;
 
+    /// The buckets that sources or backends have under these limits.
+    fn buckets(&self, limits: &[u32]) -> anyhow::Result<Vec<Owned>>;
+
     /// Packets that were not forwarded, for every reason in the order of [`Refusal::ALL`].
     fn refusals(&self) -> anyhow::Result<Vec<(Refusal, u64)>>;
+}
+
+/// How many buckets there are in so many groups.
+#[expect(clippy::cast_possible_truncation, reason = "a handful")]
+pub(crate) const fn bucket_room(groups: u32) -> u32 {
+    groups.saturating_mul(BUCKET_WAYS as u32)
 }
 
 /// Whether a backend's row is one: it was given, and not taken back.

@@ -16,11 +16,19 @@ use crate::server_id::ServerId;
 /// One write to the data plane. Each is whole in itself: no packet sees half of it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    /// A limit, with an empty bucket and counters at zero.
+    /// A limit, with empty buckets and counters at zero.
     PutLimit {
         /// Its id.
         id: u32,
         /// The limit.
+        limit: Limit,
+    },
+    /// Another rate, burst or outcome for a limit that packets meet. Its buckets go on with as many units as they hold. A packet
+    /// that comes at the same moment may see parts of both: its bucket is no fuller then than either would have it.
+    ChangeLimit {
+        /// Its id.
+        id: u32,
+        /// The limit as it shall be.
         limit: Limit,
     },
     /// A new backend, with counters at zero.
@@ -89,12 +97,12 @@ pub enum Op {
         /// `Service::networks`.
         networks: u32,
     },
-    /// Other limits for a service that packets find, each by one store.
+    /// Other limits for a service that packets find, by a store for every four.
     SetLimits {
         /// Its id.
         service: u32,
         /// `Service::limits`.
-        limits: [u32; MAX_LIMITS],
+        limits: [u16; MAX_LIMITS],
     },
     /// A service that no packet finds any more.
     RemoveService {
@@ -207,6 +215,7 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PutLimit { id, .. } => write!(f, "put limit {id}"),
+            Self::ChangeLimit { id, .. } => write!(f, "change limit {id}"),
             Self::PutBackend { id, backend } => {
                 write!(f, "put backend {id} at {}", show(backend.address, backend.port.to_ne_bytes()))
             }

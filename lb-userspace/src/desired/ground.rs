@@ -10,6 +10,7 @@ use super::MAX_DEVICES;
 use crate::config::Forward;
 use crate::dataplane::kernel::Attached;
 use crate::nexthop::{Device, Frame, Hop, NextHops, Port, Reached, StackReason};
+use crate::shaping::Queue;
 
 /// The way out to a backend, as the packet path takes it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub struct Ground {
     pub ingress: BTreeSet<u32>,
     /// The bridges that are named as interfaces: who is behind their ports comes from outside.
     pub outside: BTreeSet<u32>,
+    /// How packets wait, by the device that they leave by; of those where they do.
+    pub queues: BTreeMap<u32, Queue>,
     /// By port: which networks who is behind it belongs to, as bits of [`Networks`].
     pub networks: BTreeMap<u32, u32>,
 }
@@ -233,7 +236,9 @@ impl Ground {
             | set(self.is_seen(ifindex) || port.is_some(), DeviceFlags::ATTACHED)
             | set(attached == Some(&Attached::Skb), DeviceFlags::GENERIC)
             | set(port.is_some(), DeviceFlags::PORT)
-            | set(device.is_bridge() && self.hands_over(), DeviceFlags::BRIDGE);
+            | set(device.is_bridge() && self.hands_over(), DeviceFlags::BRIDGE)
+            | set(self.queues.get(&ifindex) == Some(&Queue::Timed), DeviceFlags::TIMED)
+            | set(self.queues.get(&ifindex) == Some(&Queue::Classed), DeviceFlags::CLASSED);
         abi::Device {
             flags,
             link: device.link,

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{
-    DefaultNla, Emitable, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NetlinkBuffer, NetlinkHeader, NlasIterator,
+    DefaultNla, Emitable, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NlasIterator,
 };
 
 /// Length of `struct nlmsghdr`, and what messages in a datagram are aligned to.
@@ -33,6 +33,16 @@ impl Request {
     /// An order to make something, which the kernel acknowledges.
     pub(crate) fn create(kind: u16, header: &[u8]) -> Self {
         Self { kind, flags: NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK, payload: header.to_vec() }
+    }
+
+    /// The same, also when it is there already and has to be changed.
+    pub(crate) fn replace(kind: u16, header: &[u8]) -> Self {
+        Self { flags: NLM_F_REQUEST | NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK, ..Self::create(kind, header) }
+    }
+
+    /// An order, which the kernel acknowledges.
+    pub(crate) fn order(kind: u16, header: &[u8]) -> Self {
+        Self { kind, flags: NLM_F_REQUEST | NLM_F_ACK, payload: header.to_vec() }
     }
 
     /// Adds an attribute.

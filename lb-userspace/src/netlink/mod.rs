@@ -2,16 +2,18 @@
 //!
 //! Only the attributes that are needed are read, and those nobody here knows are skipped: a newer kernel that says
 //! more must not cost Weir an answer. Numbers are from the kernel's `include/uapi/linux/`: netlink.h, rtnetlink.h,
-//! if_link.h, neighbour.h, genetlink.h, netdev.h, ethtool_netlink.h.
+//! if_link.h, neighbour.h, pkt_sched.h, genetlink.h, netdev.h, ethtool_netlink.h.
 
 pub(crate) mod address;
 pub(crate) mod ethtool;
 pub(crate) mod fdb;
 pub(crate) mod generic;
+pub(crate) mod htb;
 pub(crate) mod link;
 pub(crate) mod message;
 pub(crate) mod neighbour;
 pub(crate) mod netdev;
+pub(crate) mod qdisc;
 pub(crate) mod received;
 pub(crate) mod route;
 pub(crate) mod socket;

@@ -103,7 +103,7 @@ fn check_table(state: &State, capacity: Capacity, vip: &Vip, head: &Service, pla
 fn limits(dump: &Dump, mut head: Service, state: &mut State) -> (Service, Vec<LimitState>) {
     let mut limits = Vec::new();
     let named = head.limits;
-    for id in named.iter().map_while(|word| word.checked_sub(1)).filter(|id| *id > ERROR_LIMIT) {
+    for id in named.iter().map_while(|word| word.checked_sub(1)).map(u32::from).filter(|id| *id > ERROR_LIMIT) {
         if let Some(&limit) = dump.limits.get(&id) {
             state.limit_ids.hold(id);
             limits.push(LimitState { id, limit });
@@ -111,7 +111,7 @@ fn limits(dump: &Dump, mut head: Service, state: &mut State) -> (Service, Vec<Li
     }
     head.limits = [0; MAX_LIMITS];
     for (place, limit) in head.limits.iter_mut().zip(&limits) {
-        *place = limit.id + 1;
+        *place = u16::try_from(limit.id + 1).unwrap_or(0);
     }
     // Limits that cannot be told are made anew: a list that differs from any that is desired.
     if head.limits != named {

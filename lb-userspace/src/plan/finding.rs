@@ -7,6 +7,7 @@ use lb_common::abi::{Backend, Endpoint, EndpointFlags, Forward, ServiceFlags, Vi
 
 use super::held::NO_POOL;
 use super::leaving::Leaving;
+use super::limits;
 use super::state::{Entry, listens};
 use super::{BackendState, Planner};
 use crate::dataplane::Op;
@@ -83,8 +84,8 @@ impl Planner<'_> {
     /// Gives services the flags that they need; with `more`, those that they do not need any more stay.
     pub(super) fn flags(&mut self, finding: &Finding, more: bool) {
         let wanted = |vip: &Vip, held: u32| {
-            // Who may use it is no matter of replies: `networks`.
-            let wanted = finding.flags.get(vip).copied().unwrap_or(0) | held & ServiceFlags::INSIDE;
+            // Who may use it, and how much, is no matter of replies: `networks`, `limits`.
+            let wanted = finding.flags.get(vip).copied().unwrap_or(0) | held & (ServiceFlags::INSIDE | limits::FLAGS);
             if more { wanted | held } else { wanted }
         };
         let services = self.after.services.iter();

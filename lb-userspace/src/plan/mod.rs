@@ -14,6 +14,7 @@ mod finding;
 mod held;
 mod ids;
 mod leaving;
+mod limits;
 mod listening;
 mod networks;
 mod part;
@@ -29,9 +30,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use lb_common::abi::{
-    Backend, ERROR_LIMIT, Endpoint, FLOW_LIMIT, Lane, MAX_LIMITS, QuicKey, Service, Slot, Table, VipKey,
-};
+use lb_common::abi::{Backend, ERROR_LIMIT, Endpoint, FLOW_LIMIT, Lane, QuicKey, Service, Slot, Table, VipKey};
 
 pub use adopt::{Adopted, adopt};
 pub use held::{BackendState, LimitState, ServiceState, SlotCount};
@@ -230,10 +229,10 @@ impl Planner<'_> {
             seed: desired.seed,
             quic: desired.quic,
             networks: desired.networks,
-            flags: networks::flags(desired.networks),
+            flags: networks::flags(desired.networks) | limits::flags(&desired.limits),
             ..Service::default()
         };
-        let (limits, head) = self.make_limits(desired, &[], head)?;
+        let (limits, head) = self.make_limits(None, desired, &[], head)?;
         let state = ServiceState {
             name: desired.name.clone(),
             id,
@@ -245,44 +244,6 @@ impl Planner<'_> {
         };
         self.step(Op::PutService { id, head }, Entry::Service(*vip, Box::new(state)));
         Ok(())
-    }
-
-    /// The limits of a service that is there, when they are others than they were.
-    fn limits(&mut self, vip: &Vip, desired: &DesiredService) -> Result<()> {
-        let Some(service) = self.after.services.get(vip) else { return Ok(()) };
-        if service.limits.iter().map(|known| known.limit).eq(desired.limits.iter().copied()) {
-            return Ok(());
-        }
-        let (id, known, head) = (service.id, service.limits.clone(), service.head);
-        let (limits, head) = self.make_limits(desired, &known, head)?;
-        let op = Op::SetLimits { service: id, limits: head.limits };
-        self.step(op, Entry::Limits(*vip, head.limits, limits));
-        Ok(())
-    }
-
-    /// Makes the limits that are desired; those that are there already keep their buckets.
-    fn make_limits(
-        &mut self,
-        desired: &DesiredService,
-        known: &[LimitState],
-        mut head: Service,
-    ) -> Result<(Vec<LimitState>, Service)> {
-        debug_assert!(desired.limits.len() <= MAX_LIMITS);
-        let mut known = known.to_vec();
-        let mut limits = Vec::new();
-        head.limits = [0; MAX_LIMITS];
-        for (&limit, place) in desired.limits.iter().zip(&mut head.limits) {
-            let id = if let Some(same) = known.iter().position(|known| known.limit == limit) {
-                known.remove(same).id
-            } else {
-                let id = self.after.limit_ids.take().context("the map of limits is full")?;
-                self.step(Op::PutLimit { id, limit }, Entry::Nothing);
-                id
-            };
-            *place = id + 1;
-            limits.push(LimitState { id, limit });
-        }
-        Ok((limits, head))
     }
 
     /// The ports of a backend: those that it has, or, when it needs some, those of nobody.

@@ -85,7 +85,9 @@ pub(super) enum Entry {
     /// Slots of its table were changed, which now name these backends.
     Slots { vip: Vip, slots: BTreeMap<u32, SlotCount> },
     /// The service has these limits.
-    Limits(Vip, [u32; MAX_LIMITS], Vec<LimitState>),
+    Limits(Vip, [u16; MAX_LIMITS], Vec<LimitState>),
+    /// A limit of the service is another one.
+    Limit(Vip, LimitState),
     /// New entries of the flow table are held to this.
     FlowLimit(Limit),
     /// ICMP errors are held to this.
@@ -313,6 +315,11 @@ impl State {
                         self.limit_ids.free(limit.id);
                     }
                 }
+            }
+            Entry::Limit(vip, changed) => {
+                self.of(&vip, |service| {
+                    service.limits.iter_mut().filter(|limit| limit.id == changed.id).for_each(|limit| *limit = changed);
+                });
             }
             Entry::FlowLimit(limit) => self.flow_limit = Some(limit),
             Entry::ErrorLimit(limit) => self.error_limit = Some(limit),

@@ -37,6 +37,16 @@ impl Host {
         kind: impl FnOnce(DockerRegistry) -> Registry,
         prepare: impl FnOnce(&Engine),
     ) -> Self {
+        Self::followed_on(Runtime::new().expect("a runtime"), options, kind, prepare)
+    }
+
+    /// The same, followed by the threads of this runtime.
+    pub(crate) fn followed_on(
+        runtime: Runtime,
+        options: &Options,
+        kind: impl FnOnce(DockerRegistry) -> Registry,
+        prepare: impl FnOnce(&Engine),
+    ) -> Self {
         let lab = Lab::builder().clients(1).backends(0).build().expect("a lab");
         let engine = Engine::start(&lab, &lab.weir, options).expect("an engine");
         make_image(&lab, &engine);
@@ -49,7 +59,6 @@ impl Host {
         });
         let source = open("engine", &registry, &[]).expect("a source");
         let (reports, updates) = mpsc::channel(64);
-        let runtime = Runtime::new().expect("a runtime");
         runtime.spawn(source.follow(Publisher::new("engine", reports)));
         Self { updates, runtime, snapshot: None, declared: Arc::default(), problem: None, engine, lab }
     }

@@ -124,12 +124,12 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "burst = 50",
         "burst = 0",
-        "F:26: service.web.limit.burst: found 0, expected an integer from 1 to 86400000, a day's worth of the rate; without a burst the limit is strict",
+        "F:26: service.web.limit.burst: found 0, expected a positive integer; without a burst the limit is strict",
     ),
     (
         "burst = 50",
         "burst = 86400001",
-        "F:26: service.web.limit.burst: found 86400001, expected an integer from 1 to 86400000, a day's worth of the rate; without a burst the limit is strict",
+        "F:26: service.web.limit.burst: found 86400001, expected an integer from 1 to 86400000 packets: a day's worth of the rate; without a burst the limit is strict",
     ),
     (
         "burst = 50",
@@ -139,27 +139,27 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (
         "per = \"source\"",
         "per = \"client\"",
-        "F:26: service.web.limit.per: found \"client\", expected service or source",
+        "F:26: service.web.limit.per: found \"client\", expected service, source, source-prefix or backend",
     ),
     (
         "unit = \"packets/s\"",
         "unit = \"pps\"",
-        "F:26: service.web.limit.unit: found \"pps\", expected packets/s or bytes/s",
+        "F:26: service.web.limit.unit: found \"pps\", expected packets/s, bytes/s, bits/s, kbit/s, Mbit/s, Gbit/s, new-connections/s or connections",
     ),
     (
         "limit = { per = \"source\", rate = 1000, unit = \"packets/s\", burst = 50 }",
         "limit = 1000",
-        "F:26: service.web.limit: found the integer 1000, expected a table { per, rate, unit, burst } or an array of such tables",
+        "F:26: service.web.limit: found the integer 1000, expected a table { per, rate, unit, burst, … } or an array of such tables",
     ),
     (
         "limit = { per = \"source\", rate = 1000, unit = \"packets/s\", burst = 50 }",
         "limit = [1]",
-        "F:26: service.web.limit: found the integer 1 in the array, expected a table { per, rate, unit, burst } or an array of such tables",
+        "F:26: service.web.limit: found the integer 1 in the array, expected a table { per, rate, unit, burst, … } or an array of such tables",
     ),
     (
         "limit = { per = \"source\", rate = 1000, unit = \"packets/s\", burst = 50 }",
         "limit = [\n{ per = \"source\", rate = 1, unit = \"packets/s\" },\n{ per = \"source\", rate = 0, unit = \"bytes/s\" }]",
-        "F:28: service.web.limit[2].rate: found 0, expected an integer from 1 to 10000000000",
+        "F:28: service.web.limit[2].rate: found 0, expected an integer from 1 to 100000000000",
     ),
     ("mode = \"auto\"", "mode = \"drv\"", "F:8: interface.eth0.mode: found \"drv\", expected auto, native or skb"),
     (

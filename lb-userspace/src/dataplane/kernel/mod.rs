@@ -3,6 +3,7 @@
 mod attach;
 mod attachments;
 mod batch;
+mod buckets;
 mod fdinfo;
 mod flows;
 mod index;
@@ -24,15 +25,17 @@ use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
 use aya::maps::{Array, HashMap, IterableMap as _, MapData, PerCpuArray};
 use lb_common::abi::{
-    Backend, BucketCell, Device, Endpoint, Flow, FlowKey, Limit, LimitCount, LimitScope, Order, OrderKey, PORT_WORDS,
-    PathMtu, QuicIds, QuicKey, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, SourceKey, Stamps, Table, Tally,
-    Traffic, VipKey, map,
+    Backend, Connection, Device, Endpoint, Flow, FlowKey, Limit, LimitCount, Order, OrderKey, PORT_WORDS, PathMtu,
+    QuicIds, QuicKey, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, Stamps, Table, Tally, Traffic, VipKey,
+    map,
 };
+use lb_common::host::Owned;
 use lb_common::{Address, Refusal};
 
 pub(crate) use attach::attach_in_mode;
 pub use attach::{Attached, Attachment};
 pub use attachments::Attachments;
+pub use buckets::Buckets;
 pub use flows::Flows;
 pub use index::Index;
 pub(crate) use object::Undisturbed;
@@ -41,7 +44,7 @@ pub use pins::Pins;
 pub use takeover::TakeOver;
 pub use unresolved::Unresolved;
 
-use super::{Capacity, DataPlane, Dump, Op, Release, is_there, present};
+use super::{Capacity, DataPlane, Dump, Gauge, Left, Op, Release, is_there, present};
 use mapped::Mapped;
 use traffic::{sum, zero};
 
@@ -59,14 +62,14 @@ pub struct Kernel {
     tally: PerCpuArray<MapData, Tally>,
     census: HashMap<MapData, FlowKey, u32>,
     orders: HashMap<MapData, OrderKey, Order>,
-    source_buckets: HashMap<MapData, SourceKey, u64>,
     backends: Mapped<Backend>,
     endpoints: HashMap<MapData, VipKey, Endpoint>,
     limits: Array<MapData, Limit>,
-    service_buckets: Array<MapData, BucketCell>,
+    buckets: Buckets,
     devices: HashMap<MapData, u32, Device>,
     addresses: HashMap<MapData, Address, u32>,
     settings: Array<MapData, Settings>,
+    connections: HashMap<MapData, FlowKey, Connection>,
     snats: HashMap<MapData, FlowKey, Snat>,
     snat_replies: HashMap<MapData, SnatReplyKey, SnatReply>,
     ports: Mapped<u64>,
@@ -121,14 +124,14 @@ impl Kernel {
             tally: object.map(map::TALLY)?,
             census: object.map(map::CENSUS)?,
             orders: object.map(map::ORDERS)?,
-            source_buckets: object.map(map::SOURCE_BUCKETS)?,
             backends: Mapped::new(object.array_fd(map::BACKENDS)?, capacity.backends)?,
             endpoints: object.map(map::ENDPOINTS)?,
             limits: object.map(map::LIMITS)?,
-            service_buckets: object.map(map::SERVICE_BUCKETS)?,
+            buckets: Buckets::new(object, capacity)?,
             devices: object.map(map::DEVICES)?,
             addresses: object.map(map::ADDRESSES)?,
             settings: object.map(map::SETTINGS)?,
+            connections: object.map(map::CONNECTIONS)?,
             snats: object.map(map::SNATS)?,
             snat_replies: object.map(map::SNAT_REPLIES)?,
             ports: Mapped::new(
@@ -158,13 +161,6 @@ impl Kernel {
     #[must_use]
     pub fn with_new_maps(self) -> Self {
         Self { unused: Unused { services: 0, backends: 0, limits: 0 }, ..self }
-    }
-
-    /// Empties what an earlier limit with this id has left: the buckets are found by source and limit.
-    fn empty_source_buckets(&mut self, limit: u32) -> Result<()> {
-        let keys: Vec<SourceKey> =
-            self.source_buckets.keys().filter_map(Result::ok).filter(|key| key.limit == limit).collect();
-        keys.iter().try_for_each(|key| remove_known(&mut self.source_buckets, key).map(|_| ()))
     }
 
     /// Puts endpoints that are not there, all or none of them.
@@ -231,14 +227,17 @@ impl DataPlane for Kernel {
     fn apply(&mut self, op: &Op) -> Result<()> {
         match op {
             Op::PutLimit { id, limit } => {
-                self.service_buckets.set(*id, BucketCell::default(), 0)?;
                 if !Unused::take(&mut self.unused.limits, *id) {
                     zero(&mut self.limit_counts, *id, self.cpus)?;
-                }
-                if limit.scope == LimitScope::SOURCE {
-                    self.empty_source_buckets(*id)?;
+                    // What an earlier limit with this id has left.
+                    self.buckets.forget(*id)?;
                 }
                 self.limits.set(*id, *limit, 0)?;
+            }
+            Op::ChangeLimit { id, limit } => {
+                let old = self.limits.get(id, 0)?;
+                self.limits.set(*id, *limit, 0)?;
+                self.buckets.carry_over(*id, &old, limit)?;
             }
             Op::PutBackend { id, backend } => {
                 if !Unused::take(&mut self.unused.backends, *id) {
@@ -282,8 +281,11 @@ impl DataPlane for Kernel {
                 }
             }
             Op::SetLimits { service, limits } => {
-                for (limit, place) in limits.iter().zip((offset_of!(Service, limits)..).step_by(size_of::<u32>())) {
-                    self.services.store_u32(*service, place, *limit)?;
+                let places = (offset_of!(Service, limits)..).step_by(size_of::<u64>());
+                for (four, place) in limits.as_chunks::<4>().0.iter().zip(places) {
+                    let [a, b, c, d] = four.map(u16::to_ne_bytes);
+                    let word = u64::from_ne_bytes([a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]]);
+                    self.services.store_u64(*service, place, word)?;
                 }
             }
             Op::PutOrder { key, order } => self.orders.insert(key, order, 0)?,
@@ -421,6 +423,29 @@ impl DataPlane for Kernel {
         Ok(flows.iter().filter(|(key, flow)| known.forget(key, flow, now_s)).count() as u64)
     }
 
+    fn connections(&self) -> Result<Vec<(FlowKey, Connection)>> {
+        batch::entries(self.connections.map().fd()).context("reading the connections that are counted")
+    }
+
+    fn forget_connections(&mut self, left: &[Left]) -> Result<()> {
+        for Left { flow, connection, gauges } in left {
+            if !self.connections.get(flow, 0).is_ok_and(|now| now == *connection) {
+                continue;
+            }
+            remove_known(&mut self.connections, flow)?;
+            gauges.iter().try_for_each(|gauge| self.buckets.give_back(gauge))?;
+        }
+        Ok(())
+    }
+
+    fn gauges(&self, limits: &[u32]) -> Result<Vec<(Gauge, u64)>> {
+        self.buckets.gauges(limits)
+    }
+
+    fn correct_gauge(&mut self, gauge: &Gauge, from: u64, to: u64) -> Result<()> {
+        self.buckets.correct(gauge, from, to)
+    }
+
     fn snats(&self) -> Result<Vec<(FlowKey, Snat)>> {
         batch::entries(self.snats.map().fd()).context("reading the flows of snat")
     }
@@ -483,6 +508,10 @@ impl DataPlane for Kernel {
 
     fn limit_count(&self, id: u32) -> Result<LimitCount> {
         sum(&self.limit_counts, id)
+    }
+
+    fn buckets(&self, limits: &[u32]) -> Result<Vec<Owned>> {
+        Ok(self.buckets.shared().iter().filter(|owned| limits.contains(&owned.key.limit)).collect())
     }
 
     fn refusals(&self) -> Result<Vec<(Refusal, u64)>> {

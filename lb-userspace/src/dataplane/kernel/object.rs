@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::Address;
 use lb_common::abi::{PathMtu, Settings, Slot, constant, map, program};
+use lb_common::bucket_table::{self, BucketHash};
 use lb_common::flow_table::{self, FlowHash};
+use lb_common::{Address, fair};
 use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::pins::Pins;
@@ -66,9 +67,12 @@ impl Object {
             }
         }
         loader.map_max_entries(map::CENSUS, CENSUS);
+        loader.map_max_entries(map::SKETCH, fair::ROWS * fair::COLUMNS);
         let bits = [lb_common::index::place_bits(capacity.services), index::known_bits(capacity)];
         let flow_hash = FlowHash::new(flow_table::groups(capacity.flows), flow_seed).to_words();
         loader.override_global(constant::FLOW_HASH, &flow_hash, true);
+        let bucket_hash = BucketHash::new(bucket_table::groups(capacity.sources), flow_seed).to_words();
+        loader.override_global(constant::BUCKET_HASH, &bucket_hash, true);
         loader.override_global(constant::TRACE, &trace, true);
         loader.override_global(constant::PLACE_BITS, &bits[0], true);
         loader.override_global(constant::KNOWN_BITS, &bits[1], true);

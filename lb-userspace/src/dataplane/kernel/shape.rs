@@ -2,11 +2,11 @@
 
 use aya::maps::MapType;
 use lb_common::abi::{
-    Backend, BucketCell, Device, Endpoint, FlowGroup, FlowKey, FragmentKey, Fragments, Limit, LimitCount, Meta, Order,
-    OrderKey, PORT_WORDS, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply,
-    SnatReplyKey, SourceKey, Stamps, Tally, Traffic, VipKey, map,
+    Backend, BucketCell, BucketGroup, Connection, Device, Endpoint, FlowGroup, FlowKey, FragmentKey, Fragments, Limit,
+    LimitCount, Meta, Order, OrderKey, PORT_WORDS, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot,
+    Snat, SnatReply, SnatReplyKey, Stamps, Tally, Traffic, VipKey, map,
 };
-use lb_common::{Address, Refusal, flow_table};
+use lb_common::{Address, Refusal, bucket_table, flow_table};
 
 use super::{Capacity, index};
 
@@ -79,9 +79,9 @@ pub(super) const fn left_row(services: u32, service: u32) -> u32 {
     gone_row(services) + 1 + service
 }
 
-/// Every map that is kept. `UNRESOLVED`, `CENSUS` and what the log needs hold nothing worth it: they are made anew with
+/// Every map that is kept. `UNRESOLVED`, `CENSUS`, `SKETCH` and what the log needs hold nothing worth it: they are made anew with
 /// every load of the programs.
-pub(super) const SHAPES: [Shape; 29] = [
+pub(super) const SHAPES: [Shape; 30] = [
     hash::<VipKey, u32>(map::VIPS, |of| of.services),
     mapped::<u64>(map::PLACES, index::places),
     mapped::<u64>(map::KNOWN, index::known_words),
@@ -94,8 +94,9 @@ pub(super) const SHAPES: [Shape; 29] = [
     mapped::<FlowGroup>(map::FLOWS, |of| flow_table::groups(of.flows)),
     counter::<Tally>(map::TALLY, |_| 1),
     array::<Limit>(map::LIMITS, |of| of.limits),
-    array::<BucketCell>(map::SERVICE_BUCKETS, |of| of.limits),
-    lru::<SourceKey, u64>(map::SOURCE_BUCKETS, |of| of.sources),
+    mapped::<BucketCell>(map::SERVICE_BUCKETS, |of| of.limits),
+    mapped::<BucketGroup>(map::BUCKETS, |of| bucket_table::groups(of.sources)),
+    hash::<FlowKey, Connection>(map::CONNECTIONS, |of| of.flows),
     hash::<u32, Device>(map::DEVICES, |of| of.devices),
     hash::<Address, u32>(map::ADDRESSES, |of| of.addresses),
     array::<Settings>(map::SETTINGS, |_| 1),
@@ -136,9 +137,10 @@ mod tests {
             (4, 8),
             (4, 512),
             (4, 32),
-            (4, 24),
+            (4, 32),
             (4, 64),
-            (20, 8),
+            (4, 384),
+            (24, size_of::<Connection>()),
             (4, 32),
             (16, 4),
             (4, 296),
@@ -150,12 +152,12 @@ mod tests {
             (16, 8),
             (4, 32),
             (4, 32),
-            (4, 16),
+            (4, 56),
             (4, 8),
             (40, 16),
             (4, 64),
         ];
-        assert_eq!((VERSION, sizes, REFUSALS), (5, expected, 36));
+        assert_eq!((VERSION, sizes, REFUSALS), (6, expected, 37));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::{
-    Document, FORWARDS, Forward, Limit, MAX_LIMITS, MAX_NAME_BYTES, nearest, one_of, quoted, read_limit,
+    Document, FORWARDS, Forward, LIMIT_KEYS, Limit, MAX_LIMITS, MAX_NAME_BYTES, nearest, one_of, quoted, read_limit,
 };
 use crate::source::unreachable_kind;
 use crate::vip::Vip;
@@ -13,8 +13,6 @@ use crate::vip::Vip;
 pub(in crate::source) const PREFIX: &str = "weir.";
 /// What the labels of limits begin with.
 const LIMIT: &str = "weir.limit.";
-/// The keys of a limit, which are no names of limits.
-const LIMIT_KEYS: [&str; 4] = ["per", "rate", "unit", "burst"];
 /// The word of `weir.allow_networks` for whoever comes by an interface of the configuration.
 pub(in crate::source) const OUTSIDE: &str = "outside";
 /// How many VIPs a container may name, and how many networks.
@@ -216,7 +214,7 @@ fn number(text: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Per, Unit};
+    use crate::config::{Over, Per, Unit};
 
     fn read(labels: &[(&str, &str)]) -> Option<Result<Labels, String>> {
         Labels::read(&labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect())
@@ -253,7 +251,8 @@ mod tests {
             ("weir.limit.all.per", "service"),
             ("weir.limit.all.rate", "1000000"),
             ("weir.limit.all.unit", "bytes/s"),
-            ("weir.limit.all.burst", "5"),
+            ("weir.limit.all.burst", "3000"),
+            ("weir.limit.all.over", "mark"),
         ]);
         let vips: Vec<String> = labels.vips.iter().map(Vip::to_string).collect();
         assert_eq!(vips, ["192.0.2.10:80/tcp", "[2001:db8::10]:80/udp"]);
@@ -261,8 +260,8 @@ mod tests {
         assert_eq!(labels.network.as_deref(), Some("backend"));
         assert_eq!(labels.allow_networks, Some(vec!["frontend".to_owned(), "outside".to_owned()]));
         let expected = [
-            Limit { per: Per::Source, rate: 100, unit: Unit::Packets, burst: None },
-            Limit { per: Per::Service, rate: 1_000_000, unit: Unit::Bytes, burst: Some(5) },
+            Limit::strict(Per::Source, 100, Unit::Packets),
+            Limit { over: Over::Mark, ..Limit::strict(Per::Service, 1_000_000, Unit::Bytes).with_burst(3_000) },
         ];
         assert_eq!(labels.limits, expected);
     }
@@ -282,8 +281,12 @@ mod tests {
             ("weir.vip", "192.0.2.1:1/tcp,192.0.2.1:1/tcp", "found 192.0.2.1:1/tcp twice"),
             ("weir.wieght", "1", "\"weir.wieght\": found an unknown label, expected weir.weight (did you mean that?)"),
             ("weir.http.routers", "1", "\"weir.http.routers\": found an unknown label, expected weir.enable, "),
-            ("weir.limit.rate", "1", "weir.limit.per: found nothing, expected service or source"),
-            ("weir.limit.a.rate", "fast", "weir.limit.a.rate: found the string \"fast\", expected an integer from 1"),
+            (
+                "weir.limit.rate",
+                "1",
+                "weir.limit.per: found nothing, expected service, source, source-prefix or backend",
+            ),
+            ("weir.limit.a.rate", "fast", "weir.limit.a.rate: found \"fast\", expected a number and its unit, such as"),
             ("weir.limit.a.rat", "1", "weir.limit.a.rat: found an unknown key, expected rate (did you mean that?)"),
             ("weir.limit.rate.per", "1", "\"weir.limit.rate.per\": found an unknown label"),
             ("weir.limit.a.\"b", "1", "found an unknown label, expected weir.limit.KEY"),

@@ -1,20 +1,22 @@
 //! From one set of maps to another of other sizes. Ids stay as they are, so it is place by place and key by key.
 
 use std::os::fd::AsFd as _;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use aya::Pod;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use lb_common::Address;
 use lb_common::abi::{
-    Backend, BucketCell, Device, Endpoint, Flow, Limit, LimitCount, Order, OrderKey, PathMtu, QuicKey, ReplyKey,
-    ReplyOwner, Service, SourceKey, Stamps, Tally, Traffic, VipKey, map,
+    Backend, BucketCell, Connection, Device, Endpoint, Flow, FlowKey, Limit, LimitCount, Order, OrderKey, PathMtu,
+    QuicKey, ReplyKey, ReplyOwner, Service, Stamps, Tally, Traffic, VipKey, map,
 };
 use lb_common::tables::FlowCell as _;
 
 use super::super::shape::{gone_row, left_row, services_of};
 use super::set::Set;
 use super::snat;
+use crate::dataplane::kernel::buckets::now_ticks;
 use crate::dataplane::kernel::index::Index;
 use crate::dataplane::kernel::mapped::Mapped;
 use crate::dataplane::kernel::now_s;
@@ -31,7 +33,7 @@ pub(super) fn all(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
     mapped::<Backend>(from, to, map::BACKENDS)?;
     mapped::<Stamps>(from, to, map::STAMPS)?;
     array::<Limit>(from, to, map::LIMITS)?;
-    array::<BucketCell>(from, to, map::SERVICE_BUCKETS)?;
+    mapped::<BucketCell>(from, to, map::SERVICE_BUCKETS)?;
     hash::<VipKey, u32>(from, to, map::VIPS, ANY)?;
     hash::<VipKey, Endpoint>(from, to, map::ENDPOINTS, ANY)?;
     hash::<OrderKey, Order>(from, to, map::ORDERS, ANY)?;
@@ -42,7 +44,8 @@ pub(super) fn all(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
     snat::all(from, to)?;
     flows(from, to)?;
     hash::<ReplyKey, ReplyOwner>(from, to, map::REPLIES, ANY)?;
-    hash::<SourceKey, u64>(from, to, map::SOURCE_BUCKETS, ANY)?;
+    buckets(from, to)?;
+    hash::<FlowKey, Connection>(from, to, map::CONNECTIONS, ANY)?;
     services_traffic(from, to)?;
     counters::<Traffic>(from, to, map::BACKEND_TRAFFIC)?;
     counters::<LimitCount>(from, to, map::LIMIT_COUNTS)?;
@@ -71,7 +74,8 @@ pub(super) fn since(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
     flows(from, to)?;
     snat::since(from, to)?;
     hash::<ReplyKey, ReplyOwner>(from, to, map::REPLIES, NOEXIST)?;
-    hash::<SourceKey, u64>(from, to, map::SOURCE_BUCKETS, NOEXIST)?;
+    buckets(from, to)?;
+    hash::<FlowKey, Connection>(from, to, map::CONNECTIONS, NOEXIST)?;
     let old = open_mapped::<Stamps>(from, map::STAMPS)?;
     let mut new = open_mapped::<Stamps>(to, map::STAMPS)?;
     for index in 0..old.len().min(new.len()) {
@@ -110,6 +114,25 @@ fn flows(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
     }
     if left > 0 {
         tracing::warn!(flows = left, "no room for all flows that were remembered meanwhile: raise `max_flows`");
+    }
+    Ok(())
+}
+
+/// Copies the buckets of sources and backends. Of one that both sets have, whichever is fuller holds: what was admitted by either
+/// was admitted.
+fn buckets(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
+    let (old, new) = (from.buckets()?, to.buckets()?);
+    let (new, now) = (new.shared(), now_ticks());
+    let mut left = 0_u64;
+    for owned in old.shared().iter().filter(|owned| owned.level.empty_at > now) {
+        let found = new.find(&owned.key, now, u64::MAX >> 2).and_then(|(index, _)| new.bucket(index));
+        match found {
+            Some(bucket) => drop(bucket.fetch_max(owned.level.empty_at, Ordering::SeqCst)),
+            None => left += 1,
+        }
+    }
+    if left > 0 {
+        tracing::warn!(buckets = left, "no room for all buckets of limits: raise `max_sources`");
     }
     Ok(())
 }

@@ -10,9 +10,9 @@ use lb_common::flow_table;
 
 use super::copy;
 use super::folder::Folder;
-use crate::dataplane::Capacity;
 use crate::dataplane::kernel::shape::{SHAPES, Shape};
-use crate::dataplane::kernel::{Flows, Object};
+use crate::dataplane::kernel::{Buckets, Flows, Object};
+use crate::dataplane::{Capacity, bucket_room};
 
 /// The folder of the maps that are in use.
 pub(super) const MAPS: &str = "maps";
@@ -115,6 +115,14 @@ impl<'a> Set<'a> {
         Ok(Flows::of(copy::open_mapped(self, map::FLOWS)?, meta.flow_seed))
     }
 
+    /// The buckets of limits.
+    pub(super) fn buckets(&self) -> Result<Buckets> {
+        let meta = self.meta()?.with_context(|| format!("{} is not there", self.shown(map::META)))?;
+        let (services, groups) =
+            (copy::open_mapped(self, map::SERVICE_BUCKETS)?, copy::open_mapped(self, map::BUCKETS)?);
+        Ok(Buckets::of(services, groups, meta.flow_seed))
+    }
+
     /// What holds for all services.
     pub(super) fn settings(&self) -> Result<Settings> {
         let map: Array<MapData, Settings> = self.open(map::SETTINGS)?;
@@ -160,7 +168,7 @@ impl<'a> Set<'a> {
             table_size: meta.table_size,
             tables: slots / meta.table_size,
             limits: entries(map::LIMITS)?,
-            sources: entries(map::SOURCE_BUCKETS)?,
+            sources: bucket_room(entries(map::BUCKETS)?),
             flows: flow_table::room(entries(map::FLOWS)?),
             replies: entries(map::REPLIES)?,
             devices: entries(map::DEVICES)?,

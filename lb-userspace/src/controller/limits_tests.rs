@@ -1,0 +1,171 @@
+//! Limits by hand, and what becomes of buckets when limits change.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use lb_common::Address;
+use lb_common::abi::BucketKey;
+
+use super::*;
+use crate::api::types::LimitOrder;
+use crate::dataplane::Fake;
+use crate::source::{Report, Update};
+
+const CONFIG: &str = r#"
+[weir]
+table_size = 251
+[[interface]]
+name = "eth0"
+[registry.local]
+path = "services.d"
+[[service]]
+name = "web"
+vip = "203.0.113.10"
+port = 80
+protocol = "tcp"
+limit = [
+    { per = "source", rate = 1000, unit = "packets/s", burst = 100 },
+    { per = "service", rate = "8 Mbit/s", burst = 15000 },
+]
+"#;
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, Path::new("weir.toml")).unwrap()
+}
+
+fn controller() -> Controller<Fake> {
+    let config = parse(CONFIG);
+    let plane = Fake::new(capacity(&config));
+    let mut registries = Registries::default();
+    registries.expect("local", "file services.d".into());
+    let mut controller = Controller::new(config, plane, registries, Instant::now());
+    let report = Report::Snapshot(crate::source::Snapshot::default());
+    controller.hear([Update { registry: "local".into(), report }], Instant::now());
+    controller
+}
+
+fn ids(controller: &Controller<Fake>) -> Vec<u32> {
+    controller.state.services.values().flat_map(|service| service.limits.iter().map(|limit| limit.id)).collect()
+}
+
+fn order(rate: &str) -> LimitOrder {
+    LimitOrder { service: "web".into(), rate: Some(rate.into()), ..LimitOrder::default() }
+}
+
+fn reload(controller: &mut Controller<Fake>, text: &str) {
+    controller.reconfigure(parse(text), &BTreeMap::new(), Ground::default(), Instant::now()).unwrap();
+}
+
+#[test]
+fn what_is_set_by_hand_is_in_force_at_once_and_says_so() {
+    let mut controller = controller();
+    let before = ids(&controller);
+    let rows = controller.set_limit(&order("2000 packets/s"), Instant::now()).unwrap();
+    assert_eq!(rows.iter().map(|row| (row.rate, row.by_hand)).collect::<Vec<_>>(), [(2_000, true), (8_000_000, false)]);
+    assert_eq!(ids(&controller), before, "the buckets stay");
+    let held = controller.plane.tables.limits[before[0] as usize];
+    assert_eq!(held, limiter::compile(&Limit::strict(Per::Source, 2_000, Unit::Packets).with_burst(100)));
+
+    // A reload that changes something else leaves it; one that changes the limits ends it.
+    reload(&mut controller, &CONFIG.replace("port = 80", "port = 80\nidle = \"10s\""));
+    assert_eq!(controller.limits().unwrap()[0].rate, 2_000);
+    reload(&mut controller, &CONFIG.replace("rate = 1000", "rate = 3000"));
+    let rows = controller.limits().unwrap();
+    assert_eq!((rows[0].rate, rows[0].by_hand), (3_000, false));
+    assert_eq!(ids(&controller), before);
+
+    controller.set_limit(&order("16 Mbit/s"), Instant::now()).unwrap();
+    let rows = controller.unset_limits("web", Instant::now()).unwrap();
+    assert_eq!(
+        rows.iter().map(|row| (row.rate, row.by_hand)).collect::<Vec<_>>(),
+        [(3_000, false), (8_000_000, false)]
+    );
+    let nobody = controller.unset_limits("web", Instant::now()).unwrap_err().to_string();
+    assert!(nobody.contains("as they are configured, expected some that were set by hand"), "{nobody}");
+}
+
+#[test]
+fn a_bucket_holds_as_many_units_at_another_rate() {
+    let mut controller = controller();
+    let id = ids(&controller)[0];
+    let key = BucketKey { who: Address::from_v4([198, 51, 100, 7]), limit: id };
+    let now = lb_common::gcra::ticks(lb_common::Tables::now_ns(&controller.plane.tables));
+    let packets = |limit: &abi::Limit, count: u64| count * lb_common::gcra::cost(limit, 1);
+    let limit = controller.plane.tables.limits[id as usize];
+    let level = |controller: &Controller<Fake>| {
+        let bucket = controller.plane.tables.buckets.shared().known(&key).unwrap();
+        lb_common::gcra::level(bucket.load(Ordering::Relaxed), now)
+    };
+    let shared = controller.plane.tables.buckets.shared();
+    let (index, _) = shared.find(&key, now, limit.depth_ticks).unwrap();
+    shared.bucket(index).unwrap().store(now + packets(&limit, 60), Ordering::Relaxed);
+    controller.set_limit(&order("10 packets/s"), Instant::now()).unwrap();
+    let slow = controller.plane.tables.limits[id as usize];
+    assert_eq!(level(&controller), packets(&slow, 60));
+    // Half as large a burst is full.
+    let burst = LimitOrder { burst: Some(50), per: Some("source".into()), ..order("10") };
+    controller.set_limit(&burst, Instant::now()).unwrap();
+    assert_eq!(level(&controller), packets(&slow, 50));
+    // What limits something else begins anew.
+    reload(&mut controller, &CONFIG.replace("per = \"source\"", "per = \"source-prefix\", prefix_v4 = 24"));
+    assert_ne!(ids(&controller)[0], id);
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_changes_nothing() {
+    let mut controller = controller();
+    let set = |order: LimitOrder| {
+        let mut asked = self::controller();
+        asked.set_limit(&order, Instant::now()).unwrap_err().to_string()
+    };
+    let nothing = order("1");
+    for (order, expected) in [
+        (LimitOrder { service: "wbe".into(), ..nothing.clone() }, "there is no service \"wbe\"; there are web"),
+        (
+            nothing.clone(),
+            "found 2 limits of service \"web\" that are meant, expected one; it has: 1000 packets/s per source",
+        ),
+        (order("5 connections"), "found 0 limits of service \"web\" that are meant"),
+        (LimitOrder { rate: None, per: Some("source".into()), ..nothing.clone() }, "found nothing to change"),
+        (order("0 packets/s"), "found 2 limits"),
+        (LimitOrder { per: Some("source".into()), ..order("0") }, "rate: found \"0\", expected a number and its unit"),
+        (LimitOrder { burst: Some(100), ..order("8 Mbit/s") }, "burst: found 100, expected an integer from 1500"),
+        (LimitOrder { over: Some("delay".into()), ..order("8 Mbit/s") }, "over: found delay with direction in"),
+        (LimitOrder { over: Some("shape".into()), ..order("8 Mbit/s") }, "over: found \"shape\", expected drop, mark"),
+        (LimitOrder { unit: Some("pps".into()), ..order("8") }, "unit: found \"pps\""),
+        (
+            LimitOrder { strict: true, over: Some("mark".into()), ..order("8 Mbit/s") },
+            "over: found mark without a burst",
+        ),
+    ] {
+        let told = set(order);
+        assert!(told.contains(expected), "{told}\ninstead of\n{expected}");
+    }
+    let missing = controller.pressure("wbe", Instant::now()).unwrap_err().to_string();
+    assert!(missing.contains("there is no service"), "{missing}");
+    reload(&mut controller, &CONFIG.replace("per = \"source\"", "per = \"backend\""));
+    let told = controller.pressure("web", Instant::now()).unwrap_err().to_string();
+    assert!(told.contains("found no limit per source of service \"web\", expected one"), "{told}");
+}
+
+#[test]
+fn the_head_says_which_limits_are_to_be_asked() {
+    use lb_common::abi::ServiceFlags;
+    let flags = |limit: &str| {
+        let mut controller = controller();
+        reload(&mut controller, &CONFIG.replace("{ per = \"service\", rate = \"8 Mbit/s\", burst = 15000 },", limit));
+        controller.state.services.values().next().unwrap().head.flags
+    };
+    assert_eq!(flags(""), 0);
+    let close = ServiceFlags::CLOSE_LIMITS;
+    assert_eq!(flags("{ per = \"backend\", rate = \"8 Mbit/s\" }"), ServiceFlags::BACKEND_LIMITS | close);
+    assert_eq!(
+        flags("{ per = \"service\", rate = \"8 Mbit/s\", direction = \"out\" }"),
+        ServiceFlags::OUT_LIMITS | close
+    );
+    assert_eq!(flags("{ per = \"service\", rate = \"8 connections\" }"), ServiceFlags::COUNTED | close);
+    let mut controller = controller();
+    reload(&mut controller, &CONFIG.replace("per = \"service\"", "per = \"backend\""));
+    reload(&mut controller, CONFIG);
+    assert_eq!(controller.state.services.values().next().unwrap().head.flags, 0, "nobody is asked in vain");
+}
