@@ -15,4 +15,4 @@ mod world;
 pub use numbers::Numbers;
 pub use packets::Packets;
 pub use shrink::shrink;
-pub use world::{Backend, Forward, Limit, SLOTS, Service, World};
+pub use world::{Backend, Forward, Limit, Over, Per, SLOTS, Service, World};

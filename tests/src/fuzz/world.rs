@@ -25,8 +25,36 @@ pub enum Forward {
 pub struct Limit {
     /// One packet, or else as many as come.
     pub one: bool,
-    /// For every source by itself.
-    pub per_source: bool,
+    /// Whose the bucket is.
+    pub per: Per,
+    /// What becomes of what is over it.
+    pub over: Over,
+    /// Of replies.
+    pub out: bool,
+}
+
+/// Whose bucket it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Per {
+    /// Each source's.
+    Source,
+    /// That of every so many bits of addresses of IPv4, and IPv6.
+    Prefix(u8, u8),
+    /// The service's.
+    Service,
+    /// Each backend's.
+    Backend,
+}
+
+/// What becomes of packets over a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// They are dropped.
+    Drop,
+    /// They are marked.
+    Mark,
+    /// They are counted.
+    Count,
 }
 
 /// A backend.
@@ -178,10 +206,22 @@ impl World {
                 server_id: (0..id_length).map(|_| numbers.byte()).collect(),
             });
         }
-        let mut limits: Vec<Limit> =
-            (0..numbers.below(3)).map(|_| Limit { one: numbers.once_in(4), per_source: numbers.once_in(2) }).collect();
+        let some = |numbers: &mut Numbers| Limit {
+            one: numbers.once_in(4),
+            per: *numbers.of(&[
+                Per::Source,
+                Per::Source,
+                Per::Prefix(28, 120),
+                Per::Service,
+                Per::Service,
+                Per::Backend,
+            ]),
+            over: *numbers.of(&[Over::Drop, Over::Drop, Over::Mark, Over::Count]),
+            out: numbers.once_in(6),
+        };
+        let mut limits: Vec<Limit> = (0..numbers.below(4)).map(|_| some(numbers)).collect();
         // Limits per source come first.
-        limits.sort_by_key(|limit| !limit.per_source);
+        limits.sort_by_key(|limit| limit.per);
         let mut moving = Vec::new();
         if backends.len() > 1 && numbers.once_in(2) {
             for slot in 0..SLOTS {

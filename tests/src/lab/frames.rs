@@ -9,17 +9,19 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind,
-    recvmsg, socket,
+    recvmsg, setsockopt, socket, sockopt,
 };
+use nix::sys::time::TimeSpec;
 
 use super::netns::Netns;
 
 /// The longest frame there is, with room to spare.
-const LONGEST: usize = 65_536 + 64;
+pub(super) const LONGEST: usize = 65_536 + 64;
 /// Where the VLAN tag is in a frame: after the two addresses.
 const TAG_AT: usize = 12;
 
@@ -49,18 +51,29 @@ impl FrameSocket {
     /// The next frame that arrives at the device within this time; frames that it sends are not among them.
     pub fn receive(&self, within: Duration) -> Result<Option<Vec<u8>>> {
         let deadline = Instant::now() + within;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            // A millisecond more, because the rest of one would be rounded down to a busy wait.
-            let timeout = PollTimeout::try_from(left.as_millis() + u128::from(!left.is_zero()))
-                .map_err(|_| anyhow::anyhow!("{within:?} is too long to wait"))?;
-            let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut ready, timeout)? == 0 {
-                return Ok(None);
-            }
-            if let Some(frame) = self.read()? {
+        let mut buffer = vec![0; LONGEST];
+        while self.wait(deadline.saturating_duration_since(Instant::now()))? {
+            if let Some(frame) = self.take(&mut buffer)? {
                 return Ok(Some(frame));
             }
+        }
+        Ok(None)
+    }
+
+    /// Gives the kernel room for so many bytes of frames that were not received yet. What it counts of a frame is the
+    /// memory that it takes, which may be twice its length and more.
+    pub(super) fn make_room(&self, bytes: usize) -> Result<()> {
+        setsockopt(&self.socket, sockopt::RcvBufForce, &bytes).context("cannot give a packet socket room")
+    }
+
+    /// Waits until a frame is there, at most so long; whether one is.
+    pub(super) fn wait(&self, within: Duration) -> Result<bool> {
+        let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        match ppoll(&mut ready, Some(TimeSpec::from_duration(within)), None) {
+            Ok(count) => Ok(count != 0),
+            // A signal: the caller looks at the time again.
+            Err(Errno::EINTR) => Ok(true),
+            Err(error) => Err(error).context("cannot wait for a frame"),
         }
     }
 
@@ -83,28 +96,51 @@ impl FrameSocket {
         )
     }
 
-    fn read(&self) -> Result<Option<Vec<u8>>> {
-        let mut frame = vec![0; LONGEST];
-        let mut control = nix::cmsg_space!([u8; size_of::<libc::tpacket_auxdata>()]);
-        let (length, outgoing, tag) = {
-            let mut parts = [IoSliceMut::new(&mut frame)];
+    /// The next frame that is there, with nothing to wait for. `buffer` is as long as the longest one.
+    pub(super) fn take(&self, buffer: &mut [u8]) -> Result<Option<Vec<u8>>> {
+        loop {
+            let mut control = nix::cmsg_space!([u8; size_of::<libc::tpacket_auxdata>()]);
+            let mut parts = [IoSliceMut::new(buffer)];
             let flags = MsgFlags::MSG_DONTWAIT;
-            let message = recvmsg::<LinkAddr>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+            let message = match recvmsg::<LinkAddr>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+                Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+                message => message.with_context(|| format!("cannot receive a frame of {}", self.device))?,
+            };
             let from = message.address.context("the kernel did not say where a frame came from")?;
+            if from.as_ref().sll_pkttype == libc::PACKET_OUTGOING {
+                continue;
+            }
             let tag = message.cmsgs()?.find_map(|control| match control {
                 ControlMessageOwned::Unknown(unknown) => vlan_tag(&unknown.data_bytes),
                 _ => None,
             });
-            (message.bytes, from.as_ref().sll_pkttype == libc::PACKET_OUTGOING, tag)
+            let length = message.bytes;
+            let frame = buffer.get(..length).context("a frame longer than any")?;
+            return Ok(Some(match tag {
+                Some(tag) => [&frame[..TAG_AT], &tag, &frame[TAG_AT..]].concat(),
+                None => frame.to_vec(),
+            }));
+        }
+    }
+
+    /// How many frames the kernel had no room for since this was asked last.
+    #[expect(unsafe_code, reason = "nix does not know the option PACKET_STATISTICS")]
+    pub(super) fn missed(&self) -> Result<u64> {
+        let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+        let mut length = libc::socklen_t::try_from(size_of::<libc::tpacket_stats>()).expect("a small size");
+        // SAFETY: the descriptor is open, and the pointers are to a whole tpacket_stats and to its size, which live through
+        // the call.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                (&raw mut statistics).cast(),
+                &raw mut length,
+            )
         };
-        if outgoing {
-            return Ok(None);
-        }
-        frame.truncate(length);
-        if let Some(tag) = tag {
-            frame.splice(TAG_AT..TAG_AT, tag);
-        }
-        Ok(Some(frame))
+        Errno::result(result).context("cannot ask for PACKET_STATISTICS")?;
+        Ok(u64::from(statistics.tp_drops))
     }
 }
 
@@ -153,7 +189,7 @@ fn want_auxdata(socket: &OwnedFd) -> Result<()> {
     let result = unsafe {
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_AUXDATA, (&raw const on).cast(), length)
     };
-    nix::errno::Errno::result(result).context("cannot ask for PACKET_AUXDATA")?;
+    Errno::result(result).context("cannot ask for PACKET_AUXDATA")?;
     Ok(())
 }
 

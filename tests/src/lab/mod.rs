@@ -11,7 +11,7 @@
 //! VIP prefixes ([`VIP_V4_PREFIX`], [`VIP_V6_PREFIX`]) through it, backends their default route. Nothing of the
 //! machine's own network is touched. Neighbours are learnt by ARP and neighbour discovery, as on a real link.
 //!
-//! On request, there is a router with a path MTU of its own between Weir's host and the backends ([`Builder::hop_mtu`]),
+//! On request, the way to a client is as long as to one that is far away ([`DelayLine`]), there is a router with a path MTU of its own between Weir's host and the backends ([`Builder::hop_mtu`]),
 //! backends answer clients past Weir's host ([`Lab::return_directly`]) or know nobody but Weir
 //! ([`Lab::return_only_to`]), and cables to Weir's host carry VLAN tags ([`Trunk`]).
 //!
@@ -30,6 +30,7 @@ mod capture;
 mod cleanup;
 mod command;
 mod consul;
+mod delay_line;
 mod direct;
 pub mod docker;
 mod ending;
@@ -63,6 +64,7 @@ pub use capture::{Summary, Tshark, tshark_verdict, write_capture};
 pub use cleanup::{Kept, sweep};
 pub use command::{output, run};
 pub use consul::{Consul, Registration, cache_dir as consul_cache_dir, installed as consul_binary};
+pub use delay_line::DelayLine;
 pub use direct::WAY_DEVICE;
 pub use envoy::{ENVOY_VERSION, envoy_binary, envoy_cache_dir};
 pub use frames::FrameSocket;

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use aya::Pod;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use lb_common::abi::{
-    Backend, BucketCell, Device, DeviceFlags, Endpoint, Flow, FlowKey, FragmentKey, Fragments, Limit, LimitCount,
-    PORT_WORDS, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey,
-    SourceKey, Stamps, Table, Tally, Traffic, VipKey, map,
+    Backend, BucketCell, BucketKey, Device, DeviceFlags, Endpoint, Flow, FlowKey, FragmentKey, Fragments, Limit,
+    LimitCount, PORT_WORDS, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply,
+    SnatReplyKey, Stamps, Table, Tally, Traffic, VipKey, map,
 };
-use lb_common::host::HostFlows;
+use lb_common::host::{HostBuckets, HostFlows, SharedBuckets};
 use lb_common::{Address, Refusal};
 use weir::dataplane::Capacity;
-use weir::dataplane::kernel::{Flows, Index, Object};
+use weir::dataplane::kernel::{Buckets, Flows, Index, Object};
 
 use crate::clock;
 use crate::host::{Host, Seen};
@@ -48,6 +48,7 @@ pub(crate) struct Both {
     is_torn: bool,
     object: Object,
     flows: Flows,
+    buckets: Buckets,
     services: usize,
     backends: usize,
     /// How many pools of ports are in use.
@@ -60,12 +61,14 @@ impl Both {
         let mut object = Object::load(CAPACITY, false).unwrap_or_else(|error| panic!("{error:?}"));
         put(&mut object, stage);
         let flows = Flows::new(&object, CAPACITY).unwrap_or_else(|error| panic!("{error:?}"));
+        let buckets = Buckets::new(&object, CAPACITY).unwrap_or_else(|error| panic!("{error:?}"));
         let mut host = stage.host(front);
         // So that both have room for the same flows.
         host.flows = HostFlows::seeded(MAX_FLOWS, object.flow_seed());
+        host.buckets = HostBuckets::seeded(CAPACITY.sources, object.flow_seed());
         let (services, backends) = (stage.services.len(), stage.backends.len());
         let pools = stage.pools.into();
-        Self { host: Host::new(host), tc: false, is_torn: false, object, flows, services, backends, pools }
+        Self { host: Host::new(host), tc: false, is_torn: false, object, flows, buckets, services, backends, pools }
     }
 
     /// The same with the program for ports of bridges.
@@ -214,8 +217,8 @@ impl Both {
         same("paths", &mapped(self.host.tables.paths.borrow().clone(), timeless), &kernel)?;
         let kernel: Vec<FlowKey> = self.hash::<FlowKey, u32>(map::CENSUS).into_keys().collect();
         same("the census", &self.host.tables.census.borrow().iter().copied().collect(), &kernel)?;
-        let kernel: Vec<SourceKey> = self.hash::<SourceKey, u64>(map::SOURCE_BUCKETS).into_keys().collect();
-        let host: Vec<SourceKey> = self.host.tables.source_buckets.borrow().keys().copied().collect();
+        let owners = |shared: SharedBuckets<'_>| shared.iter().map(|owned| owned.key).collect::<Vec<BucketKey>>();
+        let (kernel, host) = (owners(self.buckets.shared()), owners(self.host.tables.buckets.shared()));
         same("buckets of sources", &host, &kernel)?;
         self.compare_words()
     }

@@ -47,8 +47,12 @@ impl Host {
         let mut packet = HostFrame::new(frame);
         // The kernel tries the fast way first: whatever it says there is held to what a close look says.
         let is_port = self.tables.devices.get(&INGRESS).is_some_and(|device| device.flags & DeviceFlags::PORT != 0);
-        let look = if is_port { from_port } else { closely };
-        let verdict = look(&mut packet, &self.tables, &mut Scratch::default(), INGRESS);
+        let scratch = &mut Scratch::default();
+        let verdict = if is_port {
+            from_port(&mut packet, &self.tables, scratch, INGRESS)
+        } else {
+            closely(&mut packet, &self.tables, scratch, INGRESS, false)
+        };
         let bytes = packet.bytes().to_vec();
         let refusal = self.counted()?;
         let seen = match verdict {

@@ -103,7 +103,7 @@ impl Rig {
     fn through_host(&mut self, frame: &[u8]) -> (Fate, Option<Refusal>) {
         let mut packet = HostFrame::new(frame);
         // The kernel tries the fast way first: whatever it says there is held to what a close look says.
-        let verdict = closely(&mut packet, &self.fake.tables, &mut Scratch::default(), INGRESS);
+        let verdict = closely(&mut packet, &self.fake.tables, &mut Scratch::default(), INGRESS, false);
         let bytes = packet.bytes().to_vec();
         match verdict {
             Verdict::Transmit { ifindex: INGRESS, redirect: false } => (Fate::Transmit(bytes), None),

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use lb_common::Address;
 use lb_common::abi::{
     AddressFlags, Backend, Delivery, Device, DeviceFlags, ERROR_LIMIT, Endpoint, EndpointFlags, FLOW_LIMIT, Forward,
-    Limit, LimitScope, LimitUnit, PORT_WORDS, PathMtu, QuicIds, QuicKey, Service, ServiceFlags, Settings,
-    SettingsFlags, Slot, Table, Tags, VipKey,
+    Limit, PORT_WORDS, PathMtu, QuicIds, QuicKey, Service, ServiceFlags, Settings, SettingsFlags, Slot, Table, Tags,
+    VipKey,
 };
 use lb_common::host::{HostFlows, HostTables};
 use lb_common::tables::{Route, WayOut};
@@ -64,7 +64,7 @@ pub(crate) fn address(text: &str) -> Address {
 
 /// What never refuses in a test's time.
 fn generous() -> Limit {
-    Limit { cost: 1, depth_ticks: 1 << 60, shift: 0, unit: LimitUnit::PACKETS, scope: LimitScope::SERVICE }
+    Limit { cost: 1, depth_ticks: 1 << 60, ..Limit::default() }
 }
 
 impl Stage {
@@ -240,8 +240,10 @@ impl Stage {
             devices: self.devices.clone(),
             limits: vec![Limit::default(); limits],
             service_buckets: vec![Cell::new(0); limits],
+            shares: vec![Default::default(); limits],
             flows: HostFlows::with_room(MAX_FLOWS),
             max_snats: MAX_SNATS as usize,
+            max_connections: MAX_FLOWS as usize,
             max_fragments: MAX_FRAGMENTS as usize,
             ports: vec![Cell::new(0); (MAX_POOLS * PORT_WORDS) as usize],
             routes: Self::routes(front),

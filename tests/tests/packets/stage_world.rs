@@ -2,8 +2,8 @@
 
 use lb_common::Address;
 use lb_common::abi::{
-    AddressFlags, Backend, Delivery, Limit, LimitScope, LimitUnit, QuicIds, QuicKey, ServiceFlags, SettingsFlags, Slot,
-    Table,
+    AddressFlags, Backend, Delivery, Limit, LimitFlags, LimitOver, LimitScope, LimitUnit, QuicIds, QuicKey,
+    ServiceFlags, SettingsFlags, Slot, Table,
 };
 use weir_tests::fuzz::{self, SLOTS, World};
 
@@ -61,11 +61,14 @@ impl Stage {
         }
         for (place, limit) in of.limits.iter().enumerate() {
             let number = FIRST_LIMIT + u32::try_from(self.limits.len()).expect("few limits") - 2;
-            let depth_ticks = if limit.one { 0 } else { 1 << 60 };
-            let cost = if limit.one { 1 << 50 } else { 1 };
-            let scope = if limit.per_source { LimitScope::SOURCE } else { LimitScope::SERVICE };
-            self.limits.insert(number, Limit { cost, depth_ticks, shift: 0, unit: LimitUnit::PACKETS, scope });
-            self.services[id as usize].limits[place] = number + 1;
+            let compiled = compiled(limit);
+            self.limits.insert(number, compiled);
+            let service = &mut self.services[id as usize];
+            service.limits[place] = u16::try_from(number + 1).expect("few limits");
+            let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+            service.flags |= flag(compiled.scope == LimitScope::BACKEND, ServiceFlags::BACKEND_LIMITS)
+                | flag(limit.out, ServiceFlags::OUT_LIMITS)
+                | flag(compiled.flags & LimitFlags::PLAIN == 0, ServiceFlags::CLOSE_LIMITS);
         }
     }
 
@@ -91,4 +94,32 @@ impl Stage {
         }
         row
     }
+}
+
+/// A limit as programs have it.
+fn compiled(limit: &fuzz::Limit) -> Limit {
+    let (scope, prefix_v4, prefix_v6) = match limit.per {
+        fuzz::Per::Source => (LimitScope::SOURCE, 32, 128),
+        fuzz::Per::Prefix(v4, v6) => (LimitScope::SOURCE, v4, v6),
+        fuzz::Per::Service => (LimitScope::SERVICE, 0, 0),
+        fuzz::Per::Backend => (LimitScope::BACKEND, 0, 0),
+    };
+    let over = match limit.over {
+        fuzz::Over::Drop => LimitOver::DROP,
+        fuzz::Over::Mark => LimitOver::MARK,
+        fuzz::Over::Count => LimitOver::COUNT,
+    };
+    // One in a test's time; of marks, one that is marked and one that is not.
+    let cost = if limit.one { 1 << 50 } else { 1 };
+    let depth_ticks = if !limit.one {
+        1 << 60
+    } else if over == LimitOver::MARK {
+        cost
+    } else {
+        0
+    };
+    let plain = scope != LimitScope::BACKEND && over != LimitOver::MARK && !limit.out;
+    let out = if limit.out { LimitFlags::OUT } else { 0 };
+    let flags = out | if plain { LimitFlags::PLAIN } else { 0 };
+    Limit { cost, depth_ticks, unit: LimitUnit::PACKETS, scope, over, flags, prefix_v4, prefix_v6, ..Limit::default() }
 }

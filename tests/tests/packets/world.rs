@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::Address;
-use lb_common::abi::{Delivery, Device, DeviceFlags, Limit, LimitScope, LimitUnit, Tags};
+use lb_common::abi::{Delivery, Device, DeviceFlags, Limit, LimitFlags, LimitScope, LimitUnit, Tags};
 use lb_common::gcra::TICKS_PER_NS;
 use lb_common::tables::{Route, WayOut};
 use weir::config::Forward;
@@ -65,14 +65,15 @@ fn service(backends: &[(&str, u16, Way)], limits: &[Limit]) -> DesiredService {
 }
 
 /// One packet a second, strictly.
-fn once_a_second(scope: u16) -> Limit {
-    Limit { cost: 1_000_000_000 * TICKS_PER_NS, depth_ticks: 0, shift: 0, unit: LimitUnit::PACKETS, scope }
+fn once_a_second(scope: u8) -> Limit {
+    let flags = LimitFlags::PLAIN;
+    Limit { cost: 1_000_000_000 * TICKS_PER_NS, scope, flags, prefix_v4: 32, prefix_v6: 128, ..Limit::default() }
 }
 
 /// A burst of 1,000 bytes, and next to nothing after it.
-fn thousand_bytes(scope: u16) -> Limit {
+fn thousand_bytes(scope: u8) -> Limit {
     let cost = 1_000_000_000 * TICKS_PER_NS;
-    Limit { cost, depth_ticks: cost * 1000, shift: 0, unit: LimitUnit::BYTES, scope }
+    Limit { depth_ticks: cost * 1000, unit: LimitUnit::BYTES, ..once_a_second(scope) }
 }
 
 /// What the data planes shall hold. `ifindex` is a device's that frames for backends are redirected to, `front` the

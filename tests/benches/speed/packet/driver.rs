@@ -43,17 +43,20 @@ pub(super) enum Subject {
     Weir,
     /// The floor of what is forwarded: pushes 20 bytes and returns `XDP_TX`.
     Push,
+    /// The same, and a reading of the clock that limits read.
+    Clock,
     /// The floor of what passes: returns `XDP_PASS`.
     Nothing,
 }
 
 impl Subject {
-    const ALL: [Self; 3] = [Self::Weir, Self::Push, Self::Nothing];
+    const ALL: [Self; 4] = [Self::Weir, Self::Push, Self::Clock, Self::Nothing];
 
     const fn program(self) -> &'static str {
         match self {
             Self::Weir => "weir_bench",
             Self::Push => "weir_bench_push",
+            Self::Clock => "weir_bench_clock",
             Self::Nothing => "weir_bench_nothing",
         }
     }
@@ -100,7 +103,7 @@ pub(super) fn measure(object: &mut Object, subject: Subject, packets: &Packets, 
     ensure!(packets.flows.is_power_of_two(), "{} flows: expected a power of two", packets.flows);
     let expected = match subject {
         Subject::Weir => packets.expected,
-        Subject::Push => XDP_TX,
+        Subject::Push | Subject::Clock => XDP_TX,
         Subject::Nothing => XDP_PASS,
     };
     let mut frame = packets.frame.clone();

@@ -30,6 +30,8 @@ enum What {
     Stranger,
     /// To a service, from an address that no client has.
     Refused,
+    /// To nobody: what is measured is a reading of the clock.
+    Clock,
 }
 
 /// One figure of the table.
@@ -59,7 +61,7 @@ const fn cell(name: &'static str, what: What, kind: Kind, flows: u32, target: Op
 
 /// The sensible ones. Targets are in nanoseconds over the floor of the same run.
 fn cells() -> Vec<Cell> {
-    use What::{Established, Refused, Stranger, Syn, Udp};
+    use What::{Clock, Established, Refused, Stranger, Syn, Udp};
     let tcp = |v4, forward| kind(v4, Protocol::Tcp, forward);
     let limited = |limited| Kind { limited, ..TCP4 };
     let moving = |moving| Kind { moving, ..TCP4 };
@@ -88,6 +90,7 @@ fn cells() -> Vec<Cell> {
         gated(cell("100 % moving, 1 flow", Established, moving(100), 1, None)),
         cell("99 % moving, 64 K flows", Established, Kind { moving: 99, ..TCP4 }, K64, None),
         cell("100 % moving, 1 M flows", Established, moving(100), M, Some(250.0)),
+        cell("the clock's reading, which limits add", Clock, TCP4, 1, None),
         gated(cell("limit per service", Established, limited(Limited::Service), 1, None)),
         cell("limit per source, 1 flow", Established, limited(Limited::Source), 1, None),
         cell("limit per source, 1 M flows", Established, limited(Limited::Source), M, None),
@@ -102,7 +105,7 @@ impl Cell {
         let vip = world.vip(&self.kind)?;
         let at = |vip: &Vip, flags, expected| frame::packets(vip, flags, self.flows, expected);
         Ok(match self.what {
-            What::Established | What::Udp => at(&vip, frame::ACK, XDP_TX),
+            What::Established | What::Udp | What::Clock => at(&vip, frame::ACK, XDP_TX),
             What::Syn => at(&vip, frame::SYN, XDP_TX),
             What::Stranger => {
                 let address = if self.kind.v4 { "192.0.2.77" } else { "2001:db8:77::1" };
@@ -116,9 +119,13 @@ impl Cell {
         })
     }
 
+    const fn subject(&self) -> Subject {
+        if matches!(self.what, What::Clock) { Subject::Clock } else { Subject::Weir }
+    }
+
     const fn floor(&self) -> Subject {
         match self.what {
-            What::Established | What::Syn | What::Udp => Subject::Push,
+            What::Established | What::Syn | What::Udp | What::Clock => Subject::Push,
             What::Stranger | What::Refused => Subject::Nothing,
         }
     }
@@ -209,7 +216,7 @@ impl Bench {
                 let repeat = if cell.flows < K64 { REPEAT } else { cell.flows.min(M) };
                 let object = &mut self.world.object;
                 floors[n].0.push(driver::measure(object, cell.floor(), &packets, REPEAT)?);
-                let ns = driver::measure(object, Subject::Weir, &packets, repeat)
+                let ns = driver::measure(object, cell.subject(), &packets, repeat)
                     .with_context(|| format!("{}; counted so far: {}", cell.name, self.world.refused()))?;
                 own[n].0.push(ns);
             }

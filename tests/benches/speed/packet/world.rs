@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_common::abi::{
-    Backend, Delivery, Device, DeviceFlags, Flow, FlowFlags, FlowKey, Limit, LimitScope, LimitUnit, Settings, Slot,
+    Backend, Delivery, Device, DeviceFlags, Flow, FlowFlags, FlowKey, Limit, LimitFlags, LimitScope, Settings, Slot,
     Table, Tags,
 };
 use lb_common::gcra::TICKS_PER_NS;
@@ -190,8 +190,9 @@ fn desired() -> Desired {
 }
 
 /// What never refuses while the bench runs.
-fn generous(scope: u16) -> Limit {
-    Limit { cost: TICKS_PER_NS, depth_ticks: 1 << 50, shift: 0, unit: LimitUnit::PACKETS, scope }
+fn generous(scope: u8) -> Limit {
+    let flags = LimitFlags::PLAIN;
+    Limit { cost: TICKS_PER_NS, depth_ticks: 1 << 50, scope, flags, prefix_v4: 32, prefix_v6: 128, ..Limit::default() }
 }
 
 fn service(n: u32, kind: &Kind) -> Result<(Vip, DesiredService)> {

@@ -4,6 +4,8 @@
 //! [`Ledger`], which knows what the test itself has broken.
 
 mod answerer;
+mod bulk;
+mod crowd;
 mod fleet;
 mod histogram;
 mod keystream;
@@ -16,10 +18,13 @@ mod udp_fleet;
 mod udp_stream;
 
 pub use answerer::{ANSWER_PORT, Answerer};
+pub use bulk::{BulkReport, BulkServer, kernel_counter};
+pub use crowd::{Crowd, Member};
 pub use fleet::{Fleet, Lives, Manners};
 pub use histogram::Histogram;
 pub use keystream::Keystream;
 pub use ledger::{Break, Cause, Excused, Ledger, Traffic};
+pub(in crate::lab) use priority::raise as raise_priority;
 pub use short_load::{ShortLoad, ShortReport};
 pub use syn_flood::{FLOOD_V4_PREFIX, FLOOD_V6_PREFIX, FloodReport, SynFlood};
 pub use udp_stream::{StreamReport, UdpStream, udp_buffer_errors};

@@ -8,7 +8,7 @@ const NICENESS: libc::c_int = -10;
 /// Raises this thread's priority. Clients and backends stand for machines of their own: how long Weir's controller keeps a
 /// processor busy is seen by packets that it has to carry, not by a client that waits for the processor.
 #[expect(unsafe_code, reason = "nix has no setpriority")]
-pub(super) fn raise() {
+pub(in crate::lab) fn raise() {
     // SAFETY: takes numbers; 0 names the calling thread (setpriority(2), "C library/kernel differences").
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
     if result != 0 {

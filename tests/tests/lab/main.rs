@@ -1,5 +1,7 @@
 //! The lab tests itself: what the other tests rely on, without Weir.
 
+mod delay_line;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Command;

@@ -1,0 +1,143 @@
+//! What local backends send waits: Weir's own queue on the device that replies leave by.
+
+use std::io::Read;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt;
+use weir_tests::lab::{BACK, FRONT, Lab, Netns, Task, WEIR_BACK_V4, WEIR_BACK_V6, vip_v4, vip_v6};
+
+use crate::stand::{Service, Stand, config};
+
+/// Where backends pour out bytes for whoever connects.
+const PORT: u16 = 9000;
+/// For how long somebody drinks.
+const TIME: Duration = Duration::from_secs(6);
+/// The rate of the limits, in bits per second.
+const RATE: f64 = 50e6;
+
+/// A lab whose backends are behind a port of a bridge of Weir's host, as local containers are.
+fn lab(backends: u8) -> Lab {
+    let lab = Lab::builder().backends(backends).build().unwrap();
+    let bridge = format!(
+        "link add br0 type bridge\nlink set dev {BACK} master br0\naddr flush dev {BACK}\naddr add {WEIR_BACK_V4}/24 dev br0\n\
+         addr add {WEIR_BACK_V6}/64 dev br0 nodad\nlink set dev br0 up\n"
+    );
+    lab.weir.ip_batch(&bridge).unwrap();
+    lab
+}
+
+/// Sends zeroes to whoever connects, for as long as they are taken.
+fn fountain(netns: &Netns) -> Task {
+    let listener = netns.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT))).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    netns.spawn("fountain", move || async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::task::spawn_local(async move { while stream.write_all(&[0; 65_536]).await.is_ok() {} });
+        }
+    })
+}
+
+/// What so many connections get together, in bits of payload per second.
+fn drink(netns: &Netns, server: SocketAddr, connections: usize) -> f64 {
+    let began = Instant::now();
+    let one = || {
+        let mut stream = netns.run(|| TcpStream::connect(server)).unwrap();
+        stream.set_read_timeout(Some(TIME)).unwrap();
+        let (mut buffer, mut got) = (vec![0; 1 << 20], 0_usize);
+        while began.elapsed() < TIME {
+            got += stream.read(&mut buffer).unwrap();
+        }
+        got
+    };
+    let got: usize = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..connections).map(|_| scope.spawn(one)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).sum()
+    });
+    got as f64 * 8.0 / began.elapsed().as_secs_f64()
+}
+
+/// How many TCP segments were sent again from there.
+fn sent_again(netns: &Netns) -> u64 {
+    let snmp = netns.run(|| std::fs::read_to_string("/proc/thread-self/net/snmp")).unwrap();
+    let mut tcp = snmp.lines().filter(|line| line.starts_with("Tcp:")).map(str::split_whitespace);
+    let (mut names, mut values) = (tcp.next().unwrap(), tcp.next().unwrap());
+    values.nth(names.position(|name| name == "RetransSegs").unwrap()).unwrap().parse().unwrap()
+}
+
+fn service(vip: std::net::IpAddr, per: &str) -> Service {
+    let limit = format!("{{ per = {per:?}, direction = \"out\", rate = \"50 Mbit/s\", over = \"delay\" }}");
+    Service::tcp("bulk", (vip, 80).into()).at(PORT).with(&format!("limit = [{limit}]"))
+}
+
+/// Fountains at work behind Weir.
+struct Waiting {
+    stand: Stand,
+    _fountains: Vec<Task>,
+}
+
+/// Weir on the clients' side alone: the backends' is a port of a bridge.
+fn stand(lab: Lab, service: Service) -> Waiting {
+    let fountains = lab.backends.iter().map(|backend| fountain(&backend.netns)).collect();
+    let back = format!("\n[[interface]]\nname = {BACK:?}\nmode = \"native\"\n");
+    let text = config(&lab, std::slice::from_ref(&service)).replace(&back, "");
+    Waiting { stand: Stand::with_text(lab, &[service], &text), _fountains: fountains }
+}
+
+fn queue(lab: &Lab) -> String {
+    lab.weir.command("tc", &["qdisc", "show", "dev", FRONT]).unwrap()
+}
+
+#[test]
+fn tcp_has_nearly_all_of_a_rate_that_it_waits_for() {
+    for vip in [vip_v4(9), vip_v6(9)] {
+        let Waiting { mut stand, _fountains } = stand(lab(1), service(vip, "service"));
+        assert!(queue(&stand.lab).contains("htb 7769: root"), "{}\n{}", queue(&stand.lab), stand.weir.log());
+        // With what a container's stack merges, and without.
+        for offload in ["off", "on"] {
+            for feature in ["tx", "gso", "tso"] {
+                stand.lab.weir.command("ethtool", &["-K", FRONT, feature, offload]).unwrap();
+                stand.lab.backends[0].netns.command("ethtool", &["-K", "net0", feature, offload]).unwrap();
+            }
+            let before = sent_again(&stand.lab.backends[0].netns);
+            let got = drink(&stand.lab.clients[0].netns, (vip, 80).into(), 1);
+            let again = sent_again(&stand.lab.backends[0].netns) - before;
+            println!("offloads {offload}, {vip}: {:.1} % of the rate, {again} segments again", 100.0 * got / RATE);
+            let shown = stand.lab.weir.command("tc", &["-s", "class", "show", "dev", FRONT]).unwrap();
+            // Of 1500 bytes of IPv6, headers with TCP's timestamps are 72: there is no more than 95.2 %.
+            let least = if vip.is_ipv4() { 0.95 } else { 0.94 };
+            assert!((least..1.0).contains(&(got / RATE)), "{got} bit/s of {RATE}\n{shown}");
+        }
+        assert!(stand.weir.stop().unwrap().success());
+        assert!(queue(&stand.lab).starts_with("qdisc noqueue 0:"), "{}", queue(&stand.lab));
+    }
+}
+
+#[test]
+fn each_backend_has_the_rate() {
+    let vip = vip_v4(9);
+    let Waiting { stand, _fountains } = stand(lab(2), service(vip, "backend"));
+    let got = drink(&stand.lab.clients[0].netns, (vip, 80).into(), 16);
+    println!("two backends: {:.1} % of the rate", 100.0 * got / RATE);
+    let shown = stand.lab.weir.command("tc", &["-s", "class", "show", "dev", FRONT]).unwrap();
+    assert!((1.9..2.0).contains(&(got / RATE)), "{got} bit/s of twice {RATE}\n{shown}");
+}
+
+#[test]
+fn where_somebody_has_set_up_a_queue_what_is_over_is_dropped() {
+    let vip = vip_v4(9);
+    let lab = lab(1);
+    lab.weir.command("tc", &["qdisc", "add", "dev", FRONT, "root", "handle", "1:", "pfifo"]).unwrap();
+    let Waiting { mut stand, _fountains } = stand(lab, service(vip, "service"));
+    let problems = stand.status().problems;
+    assert!(problems.iter().any(|problem| problem.starts_with("front: found a queue pfifo")), "{problems:?}");
+    let got = drink(&stand.lab.clients[0].netns, (vip, 80).into(), 1);
+    println!("dropped: {:.1} % of the rate", 100.0 * got / RATE);
+    assert!(got < RATE, "{got} bit/s of {RATE}");
+    let row = &stand.limits()[0];
+    assert!(row.over > 0 && row.delayed == 0, "{row:?}");
+    assert!(stand.weir.stop().unwrap().success());
+    assert!(queue(&stand.lab).starts_with("qdisc pfifo 1: root"), "{}", queue(&stand.lab));
+}
