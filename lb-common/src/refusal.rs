@@ -86,8 +86,8 @@ refusals! {
     OverSourceLimit = 14, "over_source_limit", Drop, "see `weir limits`; raise the limit per source if this is not an attack";
     /// Too many CPUs pressed on one bucket at once for a verdict; refused, since admitting would break the limit.
     LimitContended = 15, "limit_contended", Drop, "nothing when there are few";
-    /// The bucket of its source could not be made.
-    LimitTableFull = 16, "limit_table_full", Drop, "raise `max_sources` under [weir]";
+    /// The bucket of its source could not be made, or its connection not be counted.
+    LimitTableFull = 16, "limit_table_full", Drop, "raise `max_sources` under [weir]; for limits of connections, `max_flows`, too";
     /// Larger than the way to the backend takes.
     TooBig = 17, "too_big", Answer, "nothing when there are few: that is how senders learn the path MTU";
     /// Sent to all on the link, by Ethernet broadcast or multicast: nothing to be routed.
