@@ -26,7 +26,7 @@ const ETHERNET: u8 = 1;
 const TICK_NS: u64 = 64;
 
 /// How much a class sends at once, as a time, in nanoseconds: less than how late a timer may be would cost it its rate.
-const BURST_NS: u64 = 1_000_000;
+const BURST_NS: u64 = 10_000_000;
 
 /// How many bytes a class sends before the next one has its turn. As there is no rate that they share it does not matter; the
 /// kernel would compute another one from the rate, and complain.
@@ -122,7 +122,7 @@ mod tests {
     fn a_class_sends_a_frame_at_once_and_a_millisecond_of_its_rate() {
         let burst = |rate| u32_of(&parameters(rate, 1514)[BUFFER..BUFFER + 4]).unwrap();
         assert_eq!(burst(1_514), 1_000_000_000 / 64);
-        assert_eq!(burst(6_250_000), 1_000_000 / 64);
+        assert_eq!(burst(6_250_000), 10_000_000 / 64);
         assert_eq!(burst(1), u32::MAX, "as much as can be said");
     }
 }
