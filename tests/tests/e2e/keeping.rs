@@ -264,7 +264,7 @@ fn what_is_kept_can_be_taken_off_without_a_controller() {
     restart(&mut stand, "");
     let (held, state) = (Held::by(stand.weir.pid()), stand.lab.state());
     let pid = u32::try_from(stand.weir.pid().as_raw()).unwrap();
-    let found = pins::Found::Pinned { version: lb_common::abi::VERSION, maps: 29, links: 4, holder: Some(pid) };
+    let found = pins::Found::Pinned { version: lb_common::abi::VERSION, maps: 30, links: 4, holder: Some(pid) };
     assert_eq!(pins::look(&state), found);
     let error = pins::detach(&state).unwrap_err().to_string();
     assert!(error.contains(&format!("process {} has it", stand.weir.pid())), "{error}");
