@@ -61,6 +61,9 @@ impl Address {
     #[inline(always)]
     #[must_use]
     pub const fn prefix(self, bits: u8) -> Self {
+        if bits >= 128 {
+            return self;
+        }
         let [a, b, c, d] = self.words;
         let bits = bits as u32;
         Self {

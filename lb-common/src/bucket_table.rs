@@ -13,7 +13,7 @@
 use crate::abi::{BucketKey, WAYS};
 use crate::gauge::{gauge_bit, is_gauge};
 use crate::gcra::{Bucket, level};
-use crate::hash::{GOLDEN, mix, slot};
+use crate::hash::{GOLDEN, Keyed, mix, slot};
 
 /// Of how full a bucket can be, that it is to say how many there are.
 pub const GAUGE: u64 = u64::MAX;
@@ -33,10 +33,7 @@ pub const fn groups(buckets: u32) -> u32 {
 
 /// What places are computed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct BucketHash {
-    groups: u32,
-    odd: [u64; 3],
-}
+pub struct BucketHash(Keyed);
 
 /// Where a bucket is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,60 +91,66 @@ impl BucketHash {
     /// For a table of so many groups, with a seed that strangers do not know.
     pub const fn new(groups: u32, seed: u64) -> Self {
         let (a, b, c) = (mix(seed ^ GOLDEN), mix(seed.wrapping_mul(GOLDEN)), mix(!seed));
-        Self { groups, odd: [a | 1, b | 1, c | 1] }
+        Self(Keyed::new(groups, [a, b, c]))
+    }
+
+    /// From [`Keyed::to_words`].
+    #[inline(always)]
+    pub const fn from_words(words: [u64; 4]) -> Self {
+        Self(Keyed::from_words(words))
     }
 
     /// As words, for the programs.
     pub const fn to_words(&self) -> [u64; 4] {
-        [self.groups as u64, self.odd[0], self.odd[1], self.odd[2]]
-    }
-
-    /// The inverse of [`Self::to_words`].
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "it was half a word")]
-    pub const fn from_words([groups, a, b, c]: [u64; 4]) -> Self {
-        Self { groups: groups as u32, odd: [a, b, c] }
+        self.0.to_words()
     }
 
     /// Where a key's bucket is looked for.
     #[inline(always)]
     pub const fn place(&self, key: &BucketKey) -> Place {
         let [high, low] = key.who.halves();
-        let sum = high
-            .wrapping_mul(self.odd[0])
-            .wrapping_add((low ^ (low >> 32)).wrapping_mul(self.odd[1]))
-            .wrapping_add((key.limit as u64).wrapping_mul(self.odd[2]));
-        let hash = mix(sum);
-        Place { group: slot(hash, self.groups), tag: if hash == 0 { 1 } else { hash } }
+        let hash = mix(self.0.sum([high, low ^ (low >> 32), key.limit as u64]));
+        Place { group: slot(hash, self.0.groups), tag: if hash == 0 { 1 } else { hash } }
     }
+}
+
+/// The bucket of a group at which a tag is looked for first.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "its lowest bits are meant")]
+pub const fn first(tag: u64) -> u32 {
+    // The upper half said which group.
+    tag as u32 & (WAYS - 1)
 }
 
 /// The bucket with this tag; or one that becomes it, with no more in it than `depth`, which may also be [`GAUGE`] or [`LOOKUP`].
 /// Nothing when there is none to be had.
 #[inline(always)]
 pub fn find(group: &impl Group, tag: u64, key: &BucketKey, now: u64, depth: u64) -> Option<Found> {
-    let mut way = 0;
-    while way < WAYS {
+    let first = first(tag);
+    let mut step = 0;
+    while step < WAYS {
+        let way = (first + step) & (WAYS - 1);
         if group.tag(way) == tag {
             return Some(Found { way, taken: Taken::Known });
         }
-        way = group.opaque(way + 1);
+        step = group.opaque(step + 1);
     }
     if depth == LOOKUP {
         return None;
     }
     let (mut emptiest, mut least, mut gauges) = (0, u64::MAX, 0);
-    let mut way = 0;
-    while way < WAYS {
+    let mut step = 0;
+    while step < WAYS {
+        let way = (first + step) & (WAYS - 1);
         let empty_at = group.bucket(way).load();
         // Without a branch: the verifier follows every one of them through every round.
         gauges += gauge_bit(empty_at);
-        // One that nobody ever had comes first, then who is empty.
+        // One that nobody ever had comes first, then who is empty; of several, the one that is looked at first.
         let full = if group.tag(way) == 0 { 0 } else { level(empty_at, now) + 1 };
         if full < least && !is_gauge(empty_at) {
             (emptiest, least) = (way, full);
         }
-        way = group.opaque(way + 1);
+        step = group.opaque(step + 1);
     }
     if least == u64::MAX || depth == GAUGE && gauges >= MAX_GAUGES {
         return None;

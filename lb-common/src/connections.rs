@@ -6,12 +6,14 @@
 //! comes for the service's idle time, or nothing but what opens it for [`Flow::HALF_OPEN_S`](crate::abi::Flow::HALF_OPEN_S).
 
 use crate::Refusal;
-use crate::abi::{Connection, ConnectionFlags, FlowFlags, FlowKey, LimitOver, LimitScope, LimitUnit, MAX_LIMITS};
+use crate::abi::{
+    Connection, ConnectionFlags, FlowFlags, FlowKey, Limit, LimitOver, LimitScope, LimitUnit, MAX_LIMITS,
+};
 use crate::bucket_table::{GAUGE, LOOKUP};
 use crate::gauge;
 use crate::gcra::{self, Admission, Bucket};
 use crate::headers::Headers;
-use crate::limits::{Asker, Said, key};
+use crate::limits::{Asker, Said, key, over};
 use crate::tables::Tables;
 
 /// What is done to the number of connections.
@@ -128,29 +130,30 @@ fn give_back<T: Tables>(tables: &T, headers: &Headers, asker: &Asker, limits: us
 #[inline(always)]
 pub fn change<T: Tables>(tables: &T, headers: &Headers, asker: &Asker, id: u32, change: u32) -> Result<(), Refusal> {
     let Some(limit) = tables.limit(id).filter(|limit| limit.unit == LimitUnit::CONNECTIONS) else { return Ok(()) };
-    let (bucket, over) = if limit.scope == LimitScope::SERVICE {
-        (tables.service_bucket(id).ok_or(Refusal::LimitTableFull)?, Refusal::OverServiceLimit)
-    } else {
-        let now = gcra::ticks(tables.now_ns());
-        let wanted = if change == Change::GIVE_BACK { LOOKUP } else { GAUGE };
-        let Some((index, _)) = tables.find_bucket(&key(limit, headers, asker, id), now, wanted) else {
-            return if change == Change::GIVE_BACK { Ok(()) } else { Err(Refusal::LimitTableFull) };
-        };
-        let source = limit.scope == LimitScope::SOURCE;
-        let over = if source { Refusal::OverSourceLimit } else { Refusal::OverBackendLimit };
-        (tables.bucket(index).ok_or(Refusal::LimitTableFull)?, over)
-    };
+    if limit.scope == LimitScope::SERVICE {
+        let bucket = tables.service_bucket(id).ok_or(Refusal::LimitTableFull)?;
+        return changed(tables, limit, &bucket, id, change);
+    }
+    let now = gcra::ticks(tables.now_ns());
+    let wanted = if change == Change::GIVE_BACK { LOOKUP } else { GAUGE };
+    match tables.find_bucket(&key(limit, headers, asker, id), now, wanted) {
+        Some((bucket, _)) => changed(tables, limit, &bucket, id, change),
+        None if change == Change::GIVE_BACK => Ok(()),
+        None => Err(Refusal::LimitTableFull),
+    }
+}
+
+#[inline(always)]
+fn changed<T: Tables>(tables: &T, limit: &Limit, bucket: &impl Bucket, id: u32, change: u32) -> Result<(), Refusal> {
     if change == Change::GIVE_BACK {
-        gauge::give_back(&bucket);
+        gauge::give_back(bucket);
         return Ok(());
     }
     let free = limit.over == LimitOver::COUNT;
-    let (said, answer) = match gauge::take(&bucket, if free { u64::MAX } else { limit.depth_ticks }) {
-        Admission::Admitted(count) if count >= limit.depth_ticks && limit.over == LimitOver::COUNT => {
-            (Said::WouldDrop, Ok(()))
-        }
+    let (said, answer) = match gauge::take(bucket, if free { u64::MAX } else { limit.depth_ticks }) {
+        Admission::Admitted(count) if count >= limit.depth_ticks && free => (Said::WouldDrop, Ok(())),
         Admission::Admitted(_) => (Said::Admitted, Ok(())),
-        Admission::Over => (Said::Over, Err(over)),
+        Admission::Over => (Said::Over, Err(over(limit))),
         Admission::Contended => (Said::Over, Err(Refusal::LimitContended)),
     };
     tables.count_limit(id, said);

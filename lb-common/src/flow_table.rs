@@ -22,7 +22,7 @@
 //! products with odd numbers that nobody knows, here mixed once more), so that nobody fills a group by choosing ports.
 
 use crate::abi::{Flow, FlowGroup};
-use crate::hash::{GOLDEN, mix};
+use crate::hash::{GOLDEN, Keyed, mix};
 
 /// How often a line is looked for while other CPUs take those that were found.
 const TRIES: u32 = 2;
@@ -52,10 +52,7 @@ pub const fn room(groups: u32) -> u32 {
 
 /// What places are computed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FlowHash {
-    groups: u32,
-    odd: [u64; 3],
-}
+pub struct FlowHash(Keyed);
 
 /// Where a flow is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,33 +106,29 @@ impl FlowHash {
     /// For a table of so many groups, with a seed that strangers do not know.
     pub const fn new(groups: u32, seed: u64) -> Self {
         let (first, second, third) = (mix(seed), mix(seed.wrapping_add(GOLDEN)), mix(seed.wrapping_sub(GOLDEN)));
-        Self { groups, odd: [first | 1, second | 1, third | 1] }
+        Self(Keyed::new(groups, [first, second, third]))
+    }
+
+    /// From [`Keyed::to_words`].
+    #[inline(always)]
+    pub const fn from_words(words: [u64; 4]) -> Self {
+        Self(Keyed::from_words(words))
     }
 
     /// As words, for the programs.
     pub const fn to_words(&self) -> [u64; 4] {
-        [self.groups as u64, self.odd[0], self.odd[1], self.odd[2]]
-    }
-
-    /// The inverse of [`Self::to_words`].
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "it was half a word")]
-    pub const fn from_words([groups, a, b, c]: [u64; 4]) -> Self {
-        Self { groups: groups as u32, odd: [a, b, c] }
+        self.0.to_words()
     }
 
     /// Where a flow with this key is looked for.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "halves of a word")]
-    pub const fn spot(&self, [a, b, c]: &[u64; 3]) -> Spot {
-        let sum = a
-            .wrapping_mul(self.odd[0])
-            .wrapping_add(b.wrapping_mul(self.odd[1]))
-            .wrapping_add(c.wrapping_mul(self.odd[2]));
+    pub const fn spot(&self, key: &[u64; 3]) -> Spot {
+        let sum = self.0.sum(*key);
         let hash = (sum ^ sum >> 32).wrapping_mul(GOLDEN);
         let upper = hash >> 32;
         Spot {
-            group: ((upper * self.groups as u64) >> 32) as u32,
+            group: ((upper * self.0.groups as u64) >> 32) as u32,
             first: upper as u32 & (FlowGroup::LINES - 1),
             mark: hash as u32 & !USE,
         }

@@ -95,15 +95,13 @@ pub const fn cost(limit: &Limit, units: u32) -> u64 {
     (units as u64).wrapping_mul(limit.cost) >> (limit.shift & 63)
 }
 
-/// What one packet asks of a bucket. All in ticks.
+/// What one packet asks of a bucket. All in ticks, and less than half of what 64 bits hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// What the packet fills.
     cost: u64,
-    /// How full the bucket may be before it.
-    below: u64,
-    /// Whether there is room in an empty bucket.
-    fits_empty: bool,
+    /// How full the bucket may be with it.
+    most: u64,
 }
 
 impl Room {
@@ -111,20 +109,14 @@ impl Room {
     /// when it is empty.
     #[inline(always)]
     pub const fn of(depth: u64, cost: u64) -> Self {
-        if depth == 0 {
-            Self { cost, below: 0, fits_empty: true }
-        } else {
-            Self { cost, below: depth.wrapping_sub(cost), fits_empty: cost <= depth }
-        }
+        Self { cost, most: if depth == 0 { cost } else { depth } }
     }
 
     /// When a bucket with this level will be empty once the packet is in it; `None` when it does not fit.
     #[inline(always)]
     pub const fn fill(self, level: u64, now: u64) -> Option<u64> {
-        if !self.fits_empty || level > self.below {
-            return None;
-        }
-        Some(now.wrapping_add(level).wrapping_add(self.cost))
+        let filled = level.wrapping_add(self.cost);
+        if filled > self.most { None } else { Some(now.wrapping_add(filled)) }
     }
 }
 

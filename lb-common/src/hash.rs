@@ -52,6 +52,40 @@ pub const fn slot(hash: u64, len: u32) -> u32 {
     (((hash >> 32) * len as u64) >> 32) as u32
 }
 
+/// What keys of three words are spread with over a table's groups: odd numbers that strangers do not know (multilinear hashing:
+/// Lemire, Kaser, "Strongly universal string hashing is fast", 2014).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keyed {
+    /// How many groups the table has.
+    pub(crate) groups: u32,
+    odd: [u64; 3],
+}
+
+impl Keyed {
+    /// For a table of so many groups; of the secrets, all but the lowest bits count.
+    pub(crate) const fn new(groups: u32, [a, b, c]: [u64; 3]) -> Self {
+        Self { groups, odd: [a | 1, b | 1, c | 1] }
+    }
+
+    /// As words, for the programs.
+    pub const fn to_words(&self) -> [u64; 4] {
+        [self.groups as u64, self.odd[0], self.odd[1], self.odd[2]]
+    }
+
+    /// The inverse of [`Self::to_words`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it was half a word")]
+    pub const fn from_words([groups, a, b, c]: [u64; 4]) -> Self {
+        Self { groups: groups as u32, odd: [a, b, c] }
+    }
+
+    /// The sum of the words' products: its upper bits are the better ones, and it is still to be mixed.
+    #[inline(always)]
+    pub(crate) const fn sum(&self, [a, b, c]: [u64; 3]) -> u64 {
+        a.wrapping_mul(self.odd[0]).wrapping_add(b.wrapping_mul(self.odd[1])).wrapping_add(c.wrapping_mul(self.odd[2]))
+    }
+}
+
 /// MurmurHash3's 64-bit finaliser.
 #[inline(always)]
 pub const fn mix(mut x: u64) -> u64 {

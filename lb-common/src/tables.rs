@@ -1,14 +1,12 @@
 //! What the packet path looks things up in: the maps in the kernel, plain collections on the host.
 
 use crate::abi::{
-    Backend, BucketKey, Connection, Datagram, Device, Endpoint, Flow, FlowKey, FragmentKey, Limit, PathMtu, QuicKey,
-    ReplyKey, ReplyOwner, Service, Settings, SketchCell, Slot, Snat, SnatReply, SnatReplyKey, Table, Tags, VipKey,
+    Backend, Datagram, Device, Endpoint, Flow, FlowKey, FragmentKey, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service,
+    Settings, Slot, Snat, SnatReply, SnatReplyKey, Table, Tags, VipKey,
 };
-use crate::bucket_table::Taken;
-use crate::gcra::Bucket;
 use crate::headers::Headers;
-use crate::limits::{self, Asker, Said};
-use crate::{Address, Refusal, connections, find, snat};
+use crate::limits::LimitTables;
+use crate::{Address, Refusal, find, snat};
 
 /// Which way a counted packet went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,11 +144,7 @@ pub trait BackendCell {
 ///
 /// Writes are per CPU (the counters), one word by compare-and-swap (the buckets) or a whole entry (the flows): none
 /// needs a lock.
-pub trait Tables {
-    /// A limiter's bucket.
-    type Bucket<'a>: Bucket
-    where
-        Self: 'a;
+pub trait Tables: LimitTables {
     /// A backend's row.
     type Backend<'a>: BackendCell
     where
@@ -271,61 +265,6 @@ pub trait Tables {
     fn forget_snat(&self, key: &FlowKey);
     /// A word of `PORTS`.
     fn port_word(&self, index: u32) -> Option<Self::Bits<'_>>;
-    /// A limit.
-    fn limit(&self, id: u32) -> Option<&Limit>;
-    /// The one bucket of a limit per service.
-    fn service_bucket(&self, limit: u32) -> Option<Self::Bucket<'_>>;
-    /// The number of the bucket of a source or a backend, and how it came to be its own; none when there is none to be had. `now`
-    /// and `depth`, which is how full it can be, in ticks.
-    fn find_bucket(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Taken)>;
-    /// The bucket with that number.
-    fn bucket(&self, index: u32) -> Option<Self::Bucket<'_>>;
-    /// Notes that it was asked, and whether it was too full.
-    fn note_asked(&self, index: u32, over: bool);
-    /// Asks one limit: see [`limits::ask`].
-    #[inline(always)]
-    fn ask_limit(&self, headers: &Headers, asker: &Asker, id: u32) -> u64
-    where
-        Self: Sized,
-    {
-        limits::ask(self, headers, asker, id)
-    }
-    /// Asks the limits of a service that has only plain ones: see [`limits::all_plain`].
-    #[inline(always)]
-    fn ask_plain(&self, service: u32, who: &Address, bytes: u32) -> Result<(), Refusal>
-    where
-        Self: Sized,
-    {
-        limits::all_plain(self, service, who, bytes)
-    }
-    /// The word of a connection that is counted, see [`Connection::word`], and its backend.
-    fn connection(&self, key: &FlowKey) -> Option<(Self::Bucket<'_>, u32)>;
-    /// Remembers one, unless it is there; false when it is, or there is no room.
-    fn remember_connection(&self, key: &FlowKey, connection: &Connection) -> bool;
-    /// Forgets one.
-    fn forget_connection(&self, key: &FlowKey);
-    /// Changes how many connections a limit has: see [`connections::change`].
-    #[inline(always)]
-    fn change_gauge(&self, headers: &Headers, asker: &Asker, id: u32, change: u32) -> Result<(), Refusal>
-    where
-        Self: Sized,
-    {
-        connections::change(self, headers, asker, id, change)
-    }
-    /// The share of a source in a fair limit: [`BucketCell::share`](crate::abi::BucketCell::share).
-    fn share(&self, limit: u32) -> Option<Self::Bucket<'_>>;
-    /// When it was looked at.
-    fn share_adapted(&self, limit: u32) -> Option<Self::Bucket<'_>>;
-    /// How full its bucket was then.
-    fn share_seen(&self, limit: u32) -> Option<Self::Bucket<'_>>;
-    /// The bucket that packets fill which a limit per service marked: [`BucketCell::debt`](crate::abi::BucketCell::debt).
-    fn debt(&self, limit: u32) -> Option<Self::Bucket<'_>>;
-    /// A hash of two words, with a seed that strangers do not know.
-    fn sketch_hash(&self, high: u64, low: u64) -> u64;
-    /// A counter of the sketch.
-    fn sketch(&self, index: u32) -> SketchCell;
-    /// Writes it.
-    fn put_sketch(&self, index: u32, cell: SketchCell);
     /// The monotonic clock in nanoseconds. Costs more than all the rest: asked only when a verdict depends on it.
     fn now_ns(&self) -> u64;
     /// The same clock in seconds, as of the last timer tick: much cheaper. Wraps after 136 years.
@@ -336,10 +275,6 @@ pub trait Tables {
     fn count_flows(&self, used: FlowUse);
     /// Counts a packet of `bytes` bytes of layer 3 for a backend; of [`Slot::NOBODY`] for the service.
     fn count_traffic(&self, service: u32, backend: u32, direction: Direction, bytes: u32);
-    /// Counts what a limit said.
-    fn count_limit(&self, limit: u32, said: Said);
-    /// Counts a bucket that became another's, and whether there was anything in it.
-    fn count_eviction(&self, limit: u32, busy: bool);
     /// Counts a packet that is not forwarded.
     fn count_refusal(&self, refusal: Refusal);
 }

@@ -1,9 +1,12 @@
 //! Groups of the table of buckets, which programs of several CPUs, and the controller, read and write at once.
 
+use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use lb_common::abi::{BUCKET_WAYS, BucketGroup, BucketKey};
+use lb_common::abi::{BUCKET_WAYS, BucketGroup, BucketKey, BucketLevel};
 use lb_common::bucket_table::Group;
+use lb_common::gcra::Bucket;
+use lb_common::limits::OwnBucket;
 
 use crate::cells::{KernelBucket, compare_exchange};
 use crate::frame::opaque;
@@ -12,19 +15,44 @@ use crate::frame::opaque;
 pub struct KernelBuckets(pub(crate) NonNull<BucketGroup>);
 
 impl KernelBuckets {
-    /// What is in a bucket.
+    /// A bucket.
     #[inline(always)]
-    pub fn level(&self, way: u32) -> KernelBucket {
+    pub fn own(&self, way: u32) -> KernelOwn {
         // SAFETY: a place inside of the element.
-        KernelBucket(unsafe { NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).levels[masked(way)].empty_at) })
+        KernelOwn(unsafe { NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).levels[masked(way)]) })
+    }
+}
+
+/// A bucket of a group.
+pub struct KernelOwn(NonNull<BucketLevel>);
+
+impl KernelOwn {
+    #[inline(always)]
+    fn word(&self) -> KernelBucket {
+        const { assert!(offset_of!(BucketLevel, empty_at) == 0) };
+        KernelBucket(self.0.cast())
+    }
+}
+
+impl Bucket for KernelOwn {
+    #[inline(always)]
+    fn load(&self) -> u64 {
+        self.word().load()
     }
 
-    /// Counts that it was asked. Not atomic: what is counted is shown to people, and a packet is not to wait for that.
     #[inline(always)]
-    pub fn note_asked(&self, way: u32, over: bool) {
+    fn compare_exchange(&self, expected: u64, new: u64) -> u64 {
+        self.word().compare_exchange(expected, new)
+    }
+}
+
+impl OwnBucket for KernelOwn {
+    /// Not atomic: what is counted is shown to people, and a packet is not to wait for that.
+    #[inline(always)]
+    fn note_asked(&self, over: bool) {
         // SAFETY: aligned words inside of the element; volatile, because other CPUs and the controller read them.
         unsafe {
-            let level = &raw mut (*self.0.as_ptr()).levels[masked(way)];
+            let level = self.0.as_ptr();
             let (asked, refused) = (&raw mut (*level).asked, &raw mut (*level).over);
             asked.write_volatile(asked.read_volatile().wrapping_add(1));
             if over {
@@ -57,7 +85,7 @@ impl Group for KernelBuckets {
 
     #[inline(always)]
     fn bucket(&self, way: u32) -> KernelBucket {
-        self.level(way)
+        self.own(way).word()
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Address;
 use crate::abi::{BUCKET_WAYS, BucketGroup, BucketKey, BucketLevel, WAYS};
-use crate::bucket_table::{BucketHash, Found, Group, find, groups};
+use crate::bucket_table::{BucketHash, Found, Group, find, first, groups};
 use crate::gcra::Bucket;
 
 /// Words of a group, and where in it the levels, the addresses and the limits begin.
@@ -108,6 +108,13 @@ impl<'a> SharedBuckets<'a> {
     /// The bucket with a number.
     pub fn bucket(&self, index: u32) -> Option<&'a AtomicU64> {
         Some(self.group(index / WAYS)?.bucket(index % WAYS))
+    }
+
+    /// The number of a key's bucket, if it is where it is looked for first.
+    pub fn known_first(&self, key: &BucketKey) -> Option<u32> {
+        let place = self.hash.place(key);
+        let way = first(place.tag);
+        (self.group(place.group)?.tag(way) == place.tag).then_some(place.group * WAYS + way)
     }
 
     /// Notes that a bucket was asked.

@@ -7,6 +7,8 @@ use std::sync::atomic::AtomicU64;
 use crate::Address;
 use crate::abi::{Backend, Connection, Datagram, FlowKey, FragmentKey, Fragments, Snat, SnatReply, SnatReplyKey};
 use crate::gcra::Bucket;
+use crate::host::SharedBuckets;
+use crate::limits::OwnBucket;
 use crate::tables::{BackendCell, Bits, FragmentsCell, SnatCell, SnatReplyCell};
 
 /// A bucket on the host.
@@ -16,7 +18,7 @@ pub enum HostBucket<'a> {
     Service(&'a Cell<u64>),
     /// The word of a connection that is counted.
     Counted(&'a RefCell<BTreeMap<FlowKey, Connection>>, FlowKey),
-    /// A source's or a backend's.
+    /// A source's or a backend's, for whoever is not a packet.
     Own(&'a AtomicU64),
 }
 
@@ -49,6 +51,37 @@ impl Bucket for HostBucket<'_> {
             }
             Self::Own(bucket) => Bucket::compare_exchange(bucket, expected, new),
         }
+    }
+}
+
+/// The bucket of a source or a backend.
+#[derive(Debug)]
+pub struct HostOwn<'a> {
+    table: SharedBuckets<'a>,
+    number: u32,
+    bucket: &'a AtomicU64,
+}
+
+impl<'a> HostOwn<'a> {
+    /// The one with this number in a table.
+    pub(super) fn of(table: SharedBuckets<'a>, number: u32) -> Option<Self> {
+        Some(Self { table, number, bucket: table.bucket(number)? })
+    }
+}
+
+impl Bucket for HostOwn<'_> {
+    fn load(&self) -> u64 {
+        Bucket::load(&self.bucket)
+    }
+
+    fn compare_exchange(&self, expected: u64, new: u64) -> u64 {
+        Bucket::compare_exchange(&self.bucket, expected, new)
+    }
+}
+
+impl OwnBucket for HostOwn<'_> {
+    fn note_asked(&self, over: bool) {
+        self.table.note_asked(self.number, over);
     }
 }
 

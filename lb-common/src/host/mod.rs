@@ -4,23 +4,21 @@ mod buckets;
 mod cells;
 mod flows;
 mod frame;
+mod limits;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use buckets::{HostBuckets, Owned, SharedBuckets};
-pub use cells::{Entry, HostBits, HostBucket};
+pub use cells::{Entry, HostBits, HostBucket, HostOwn};
 pub use flows::{HostFlows, SharedFlows, SharedLine};
 pub use frame::HostFrame;
 
 use crate::abi::{
-    Backend, BucketKey, Connection, Datagram, Device, Endpoint, FRAGMENT_WORDS, Flow, FlowKey, FragmentKey, Fragments,
-    Limit, LimitCount, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, SketchCell, Slot, Snat, SnatReply,
+    Backend, Connection, Datagram, Device, Endpoint, FRAGMENT_WORDS, Flow, FlowKey, FragmentKey, Fragments, Limit,
+    LimitCount, PathMtu, QuicKey, ReplyKey, ReplyOwner, Service, Settings, SketchCell, Slot, Snat, SnatReply,
     SnatReplyKey, Table, Tally, Traffic, VipKey,
 };
-use crate::bucket_table::Taken;
-use crate::hash::mix;
-use crate::limits::Said;
 use crate::packet::Packet;
 use crate::path::Path;
 use crate::tables::{Direction, FlowUse, RouteQuery, Tables, WayOut};
@@ -119,7 +117,6 @@ fn remember<K: Ord + Copy, V: Copy>(map: &RefCell<BTreeMap<K, V>>, room: usize, 
 impl<P: Packet + ?Sized> Path<P> for HostTables {}
 
 impl Tables for HostTables {
-    type Bucket<'a> = HostBucket<'a>;
     type Backend<'a> = &'a Backend;
     type Flow<'a> = SharedLine<'a>;
     type Bits<'a> = HostBits<'a>;
@@ -286,67 +283,6 @@ impl Tables for HostTables {
         at(&self.ports, index).map(HostBits)
     }
 
-    fn limit(&self, id: u32) -> Option<&Limit> {
-        at(&self.limits, id)
-    }
-
-    fn service_bucket(&self, limit: u32) -> Option<HostBucket<'_>> {
-        at(&self.service_buckets, limit).map(HostBucket::Service)
-    }
-
-    fn find_bucket(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Taken)> {
-        self.buckets.shared().find(key, now, depth).map(|(index, found)| (index, found.taken))
-    }
-
-    fn bucket(&self, index: u32) -> Option<HostBucket<'_>> {
-        self.buckets.shared().bucket(index).map(HostBucket::Own)
-    }
-
-    fn note_asked(&self, index: u32, over: bool) {
-        self.buckets.shared().note_asked(index, over);
-    }
-
-    fn connection(&self, key: &FlowKey) -> Option<(HostBucket<'_>, u32)> {
-        let backend = self.connections.borrow().get(key)?.backend;
-        Some((HostBucket::Counted(&self.connections, *key), backend))
-    }
-
-    fn remember_connection(&self, key: &FlowKey, connection: &Connection) -> bool {
-        remember(&self.connections, self.max_connections, key, connection)
-    }
-
-    fn forget_connection(&self, key: &FlowKey) {
-        self.connections.borrow_mut().remove(key);
-    }
-
-    fn share(&self, limit: u32) -> Option<HostBucket<'_>> {
-        at(&self.shares, limit).map(|[share, ..]| HostBucket::Service(share))
-    }
-
-    fn share_adapted(&self, limit: u32) -> Option<HostBucket<'_>> {
-        at(&self.shares, limit).map(|[_, adapted, ..]| HostBucket::Service(adapted))
-    }
-
-    fn share_seen(&self, limit: u32) -> Option<HostBucket<'_>> {
-        at(&self.shares, limit).map(|[_, _, seen, _]| HostBucket::Service(seen))
-    }
-
-    fn debt(&self, limit: u32) -> Option<HostBucket<'_>> {
-        at(&self.shares, limit).map(|[.., debt]| HostBucket::Service(debt))
-    }
-
-    fn sketch_hash(&self, high: u64, low: u64) -> u64 {
-        mix(mix(high) ^ low)
-    }
-
-    fn sketch(&self, index: u32) -> SketchCell {
-        self.sketch.borrow().get(&index).copied().unwrap_or_default()
-    }
-
-    fn put_sketch(&self, index: u32, cell: SketchCell) {
-        self.sketch.borrow_mut().insert(index, cell);
-    }
-
     fn now_ns(&self) -> u64 {
         self.now_ns.get()
     }
@@ -380,23 +316,6 @@ impl Tables for HostTables {
         let (map, id) =
             if backend == Slot::NOBODY { (&self.service_traffic, service) } else { (&self.backend_traffic, backend) };
         *map.borrow_mut().entry(id).or_default() += one;
-    }
-
-    fn count_limit(&self, limit: u32, said: Said) {
-        let one = LimitCount::default();
-        *self.limit_counts.borrow_mut().entry(limit).or_default() += match said {
-            Said::Admitted => LimitCount { admitted: 1, ..one },
-            Said::Over => LimitCount { over: 1, ..one },
-            Said::Marked => LimitCount { marked: 1, ..one },
-            Said::WouldDrop => LimitCount { would_drop: 1, ..one },
-            Said::Delayed => LimitCount { delayed: 1, ..one },
-        };
-    }
-
-    fn count_eviction(&self, limit: u32, busy: bool) {
-        let one = LimitCount::default();
-        *self.limit_counts.borrow_mut().entry(limit).or_default() +=
-            if busy { LimitCount { evicted_busy: 1, ..one } } else { LimitCount { evicted_idle: 1, ..one } };
     }
 
     fn count_refusal(&self, refusal: Refusal) {

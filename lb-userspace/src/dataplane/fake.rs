@@ -12,6 +12,7 @@ use lb_common::abi::{
     SnatReplyKey, Table, Tally, Traffic,
 };
 use lb_common::host::{HostBucket, HostBuckets, HostFlows, HostTables, Owned};
+use lb_common::limits::LimitTables as _;
 
 use lb_common::gcra::Bucket as _;
 use lb_common::{gauge, gcra};

@@ -1,0 +1,68 @@
+//! Limits on the host.
+
+use std::cell::Cell;
+
+use super::*;
+use crate::gcra::TICKS_PER_NS;
+use crate::host::HostTables;
+
+#[test]
+fn an_answer_is_what_was_packed() {
+    for mark in [false, true] {
+        for class in [0, 1, u16::MAX] {
+            for delay_ns in [0, 1, u32::MAX] {
+                let answer = Ok(Admitted { mark, class, delay_ns });
+                assert_eq!(Admitted::unpack(Admitted::pack(answer)), answer);
+            }
+        }
+    }
+    for &refusal in Refusal::ALL {
+        assert_eq!(Admitted::unpack(Admitted::pack(Err(refusal))), Err(refusal));
+    }
+}
+
+#[test]
+fn who_waits_for_two_waits_for_the_longer_and_is_marked_by_either() {
+    let one = Admitted::pack(Ok(Admitted { mark: true, class: 0, delay_ns: 5 }));
+    let other = Admitted::pack(Ok(Admitted { mark: false, class: 3, delay_ns: 9 }));
+    let both = Ok(Admitted { mark: true, class: 3, delay_ns: 9 });
+    assert_eq!(Admitted::unpack(Admitted::and(one, other)), both);
+    assert_eq!(Admitted::unpack(Admitted::and(other, one)), both);
+}
+
+/// A limit per service of 1,000 packets a second with a burst of 100, and a packet that understands marks or does not.
+fn marking(tos: u8) -> (HostTables, Headers) {
+    let cost = 1_000_000 * TICKS_PER_NS;
+    let limit = Limit { cost, depth_ticks: 100 * cost, over: LimitOver::MARK, ..Limit::default() };
+    let tables = HostTables {
+        limits: vec![limit],
+        service_buckets: vec![Cell::new(0)],
+        shares: vec![Default::default()],
+        ..HostTables::default()
+    };
+    (tables, Headers { tos, v4: true, ..Headers::default() })
+}
+
+/// How many of so many packets a second go on, marked or not, in ten seconds; and how many are marked.
+fn flood(tos: u8, per_second: u64) -> (u64, u64) {
+    let (tables, headers) = marking(tos);
+    let asker = Asker { packets: 1, ..Asker::default() };
+    for number in 0..10 * per_second {
+        tables.now_ns.set(1_000_000_000_000 + number * 1_000_000_000 / per_second);
+        ask(&tables, &headers, &asker, 0);
+    }
+    let counts = tables.limit_counts.borrow()[&0];
+    (counts.admitted + counts.marked, counts.marked)
+}
+
+#[test]
+fn who_ignores_marks_gets_no_more_than_the_rate() {
+    // Two seconds of the rate more than the burst, once.
+    let (went_on, marked) = flood(0b10, 20_000);
+    assert!((12_000..=12_101).contains(&went_on), "{went_on}");
+    assert!(marked > 0);
+    // Who does not understand is dropped over the burst.
+    assert_eq!(flood(0, 20_000), (10_099, 0));
+    // Who keeps to the rate is never marked.
+    assert_eq!(flood(0b01, 1_000), (10_000, 0));
+}

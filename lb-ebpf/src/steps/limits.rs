@@ -1,0 +1,104 @@
+//! Limits.
+
+use lb_common::abi::{BucketKey, FlowKey};
+use lb_common::bucket_table::Taken;
+use lb_common::limits::{Admitted, Asker};
+use lb_common::{Address, Headers, Refusal, connections, limits};
+
+use super::{SomeMaps, code, decode};
+use crate::tables;
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn weir_admit(headers: *const Headers, asker: *const Asker) -> u64 {
+    let headers = given!(headers or Admitted::pack(Err(Refusal::Malformed)));
+    let asker = given!(asker or Admitted::pack(Err(Refusal::Malformed)));
+    limits::admit(&SomeMaps::without_context(), headers, asker)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_ask_limit(headers: *const Headers, asker: *const Asker, id: u32) -> u64 {
+    let headers = given!(headers or Admitted::pack(Err(Refusal::Malformed)));
+    let asker = given!(asker or Admitted::pack(Err(Refusal::Malformed)));
+    limits::ask(&SomeMaps::without_context(), headers, asker, id)
+}
+
+/// Asks one limit: [`Tables::ask_limit`].
+#[inline(always)]
+pub fn ask_limit(headers: &Headers, asker: &Asker, id: u32) -> u64 {
+    weir_ask_limit(headers, asker, id)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_ask_plain(service: u32, who: *const Address, bytes: u32, now_ns: u64) -> u32 {
+    let who = given!(who or code(Err(Refusal::Malformed)));
+    code(limits::all_plain(&SomeMaps::without_context(), service, who, bytes, now_ns))
+}
+
+/// Asks the limits of a service that has only plain ones: [`Tables::ask_plain`].
+#[inline(always)]
+pub fn ask_plain(service: u32, who: &Address, bytes: u32, now_ns: u64) -> Result<(), Refusal> {
+    decode(weir_ask_plain(service, who, bytes, now_ns))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_change_gauge(headers: *const Headers, asker: *const Asker, id: u32, change: u32) -> u32 {
+    let headers = given!(headers or code(Err(Refusal::Malformed)));
+    let asker = given!(asker or code(Err(Refusal::Malformed)));
+    code(connections::change(&SomeMaps::without_context(), headers, asker, id, change))
+}
+
+/// Changes how many connections a limit has: [`Tables::change_gauge`].
+#[inline(always)]
+pub fn change_gauge(headers: &Headers, asker: &Asker, id: u32, change: u32) -> Result<(), Refusal> {
+    decode(weir_change_gauge(headers, asker, id, change))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn weir_note_connection(
+    headers: *const Headers,
+    flow: *const FlowKey,
+    asker: *mut Asker,
+    said: u32,
+) -> u32 {
+    let headers = given!(headers or code(Err(Refusal::Malformed)));
+    let flow = given!(flow or code(Err(Refusal::Malformed)));
+    let asker = given!(mut asker or code(Err(Refusal::Malformed)));
+    code(connections::note(&SomeMaps::without_context(), headers, flow, asker, said))
+}
+
+/// The bucket's number plus one in the lower half, how it came to be the key's in the upper one; or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_find_bucket(key: *const BucketKey, now: u64, depth: u64) -> u64 {
+    let key = given!(key or 0);
+    match tables::own_bucket(key, now, depth) {
+        Some((index, taken)) => {
+            let taken = match taken {
+                Taken::Known => 0,
+                Taken::Fresh => 1,
+                Taken::Idle => 2,
+                Taken::Busy => 3,
+            };
+            taken << 32 | u64::from(index) + 1
+        }
+        None => 0,
+    }
+}
+
+/// The bucket of a key: [`Tables::find_bucket`].
+#[inline(always)]
+pub fn find_bucket(key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Taken)> {
+    let word = weir_find_bucket(key, now, depth);
+    let taken = match word >> 32 {
+        0 => Taken::Known,
+        1 => Taken::Fresh,
+        2 => Taken::Idle,
+        _ => Taken::Busy,
+    };
+    Some(((word as u32).checked_sub(1)?, taken))
+}

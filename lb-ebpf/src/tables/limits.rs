@@ -1,0 +1,171 @@
+//! Limits.
+
+use core::mem::offset_of;
+use core::ptr::NonNull;
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use lb_common::abi::{BucketCell, BucketKey, Connection, FlowKey, Limit, SketchCell, WAYS};
+use lb_common::bucket_table::{self, BucketHash, Found, Group as _, Place, Taken};
+use lb_common::hash::mix;
+use lb_common::limits::{Asker, LimitTables, Said};
+use lb_common::{Address, Headers, Refusal};
+
+use crate::buckets::{KernelBuckets, KernelOwn};
+use crate::cells::KernelBucket;
+use crate::steps;
+
+use super::maps::{BUCKET_HASH, BUCKETS, CONNECTIONS, LIMIT_COUNTS, LIMITS, SERVICE_BUCKETS, SKETCH};
+use super::{Maps, bump, constants};
+
+#[inline(always)]
+fn bucket_hash() -> [u64; 4] {
+    constants(&raw const BUCKET_HASH)
+}
+
+#[inline(always)]
+fn bucket_group(number: u32) -> Option<KernelBuckets> {
+    NonNull::new(BUCKETS.get_ptr_mut(number)?).map(KernelBuckets)
+}
+
+/// The number of a key's bucket, and how it came to be its own; see [`LimitTables::find_bucket`].
+#[inline(always)]
+pub fn own_bucket(key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Taken)> {
+    let (group, place) = place(key)?;
+    let Found { way, taken } = bucket_table::find(&group, place.tag, key, now, depth)?;
+    Some((place.group * WAYS + way, taken))
+}
+
+/// Where a key's bucket is looked for.
+#[inline(always)]
+fn place(key: &BucketKey) -> Option<(KernelBuckets, Place)> {
+    let place = BucketHash::from_words(bucket_hash()).place(key);
+    Some((bucket_group(place.group)?, place))
+}
+
+/// A word of a limit's own bucket.
+#[inline(always)]
+fn service_word<const AT: usize>(limit: u32) -> Option<KernelBucket> {
+    let cell = SERVICE_BUCKETS.get_ptr_mut(limit)?;
+    // SAFETY: a place inside of the element.
+    NonNull::new(unsafe { cell.byte_add(AT).cast::<u64>() }).map(KernelBucket)
+}
+
+impl<const SKB: bool> LimitTables for Maps<SKB> {
+    type Bucket<'a> = KernelBucket;
+    type Own<'a> = KernelOwn;
+
+    #[inline(always)]
+    fn limit(&self, id: u32) -> Option<&Limit> {
+        LIMITS.get(id)
+    }
+
+    #[inline(always)]
+    fn service_bucket(&self, limit: u32) -> Option<KernelBucket> {
+        service_word::<{ offset_of!(BucketCell, empty_at) }>(limit)
+    }
+
+    #[inline(always)]
+    fn find_bucket(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(KernelOwn, Taken)> {
+        let (number, taken) = steps::find_bucket(key, now, depth)?;
+        Some((bucket_group(number / WAYS)?.own(number % WAYS), taken))
+    }
+
+    #[inline(always)]
+    fn known_bucket(&self, key: &BucketKey) -> Option<KernelOwn> {
+        let (group, place) = place(key)?;
+        let way = bucket_table::first(place.tag);
+        if group.tag(way) == place.tag { Some(group.own(way)) } else { None }
+    }
+
+    #[inline(always)]
+    fn ask_limit(&self, headers: &Headers, asker: &Asker, id: u32) -> u64 {
+        steps::ask_limit(headers, asker, id)
+    }
+
+    #[inline(always)]
+    fn ask_plain(&self, service: u32, who: &Address, bytes: u32, now_ns: u64) -> Result<(), Refusal> {
+        steps::ask_plain(service, who, bytes, now_ns)
+    }
+
+    #[inline(always)]
+    fn connection(&self, key: &FlowKey) -> Option<(KernelBucket, u32)> {
+        let at = CONNECTIONS.get_ptr_mut(key)?;
+        // SAFETY: a map's element; its backend was written before it was found and does not change. The first two words of an
+        // element, which is aligned as words are, are one.
+        let backend = unsafe { (*at).backend };
+        Some((NonNull::new(at.cast::<u64>()).map(KernelBucket)?, backend))
+    }
+
+    #[inline(always)]
+    fn remember_connection(&self, key: &FlowKey, connection: &Connection) -> bool {
+        CONNECTIONS.insert(key, connection, u64::from(BPF_NOEXIST)).is_ok()
+    }
+
+    #[inline(always)]
+    fn forget_connection(&self, key: &FlowKey) {
+        // An error means that it was not there any more.
+        let _: Result<(), i32> = CONNECTIONS.remove(key);
+    }
+
+    #[inline(always)]
+    fn change_gauge(&self, headers: &Headers, asker: &Asker, id: u32, change: u32) -> Result<(), Refusal> {
+        steps::change_gauge(headers, asker, id, change)
+    }
+
+    #[inline(always)]
+    fn share(&self, limit: u32) -> Option<KernelBucket> {
+        service_word::<{ offset_of!(BucketCell, share) }>(limit)
+    }
+
+    #[inline(always)]
+    fn share_adapted(&self, limit: u32) -> Option<KernelBucket> {
+        service_word::<{ offset_of!(BucketCell, adapted_ns) }>(limit)
+    }
+
+    #[inline(always)]
+    fn share_seen(&self, limit: u32) -> Option<KernelBucket> {
+        service_word::<{ offset_of!(BucketCell, seen) }>(limit)
+    }
+
+    #[inline(always)]
+    fn debt(&self, limit: u32) -> Option<KernelBucket> {
+        service_word::<{ offset_of!(BucketCell, debt) }>(limit)
+    }
+
+    #[inline(always)]
+    fn sketch_hash(&self, high: u64, low: u64) -> u64 {
+        let [_, a, b, _] = bucket_hash();
+        mix(high.wrapping_mul(a).wrapping_add(low.wrapping_mul(b)))
+    }
+
+    #[inline(always)]
+    fn sketch(&self, index: u32) -> SketchCell {
+        SKETCH.get(index).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn put_sketch(&self, index: u32, cell: SketchCell) {
+        if let Some(at) = SKETCH.get_ptr_mut(index) {
+            // SAFETY: a map's element, of integers. Other CPUs may write it at once: then one of both packets is not counted.
+            unsafe { at.write(cell) };
+        }
+    }
+
+    #[inline(always)]
+    fn count_limit(&self, limit: u32, said: Said) {
+        #[cfg(feature = "record")]
+        crate::record::answered(limit, said);
+        bump(&LIMIT_COUNTS, limit, |count| match said {
+            Said::Admitted => count.admitted += 1,
+            Said::Over => count.over += 1,
+            Said::Marked => count.marked += 1,
+            Said::WouldDrop => count.would_drop += 1,
+            Said::Delayed => count.delayed += 1,
+        });
+    }
+
+    #[inline(always)]
+    fn count_eviction(&self, limit: u32, busy: bool) {
+        bump(&LIMIT_COUNTS, limit, |count| if busy { count.evicted_busy += 1 } else { count.evicted_idle += 1 });
+    }
+}
