@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 use lb_common::abi::{BucketCell, BucketGroup, Limit, map};
 use lb_common::bucket_table::{self, BucketHash};
 use lb_common::gauge::{self, is_gauge};
-use lb_common::gcra;
 use lb_common::host::SharedBuckets;
 
+use super::clock::now_ticks;
 use super::mapped::Mapped;
 use super::{Capacity, Object};
 use crate::dataplane::Gauge;
@@ -121,11 +121,4 @@ fn carry_over(bucket: &AtomicU64, old: &Limit, new: &Limit, now: u64) {
             Err(found) => empty_at = found,
         }
     }
-}
-
-/// The programs' clock, in ticks of limits.
-#[expect(clippy::cast_sign_loss, reason = "time since the host's start")]
-pub(super) fn now_ticks() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-    gcra::ticks(now.map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64))
 }

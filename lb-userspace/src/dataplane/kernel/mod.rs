@@ -4,9 +4,12 @@ mod attach;
 mod attachments;
 mod batch;
 mod buckets;
+mod clock;
+mod dump;
 mod fdinfo;
 mod flows;
 mod index;
+mod keys;
 mod mapped;
 mod object;
 pub mod pins;
@@ -17,17 +20,16 @@ mod shape;
 mod takeover;
 mod traffic;
 mod unresolved;
+mod unused;
+mod writes;
 
 use std::cell::Cell;
-use std::mem::offset_of;
 
-use anyhow::{Context as _, Result, ensure};
-use aya::Pod;
+use anyhow::{Context as _, Result};
 use aya::maps::{Array, HashMap, IterableMap as _, MapData, PerCpuArray};
 use lb_common::abi::{
     Backend, Connection, Device, Endpoint, Flow, FlowKey, Limit, LimitCount, Order, OrderKey, PORT_WORDS, PathMtu,
-    QuicIds, QuicKey, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, Stamps, Table, Tally, Traffic, VipKey,
-    map,
+    QuicKey, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, Stamps, Table, Tally, Traffic, VipKey, map,
 };
 use lb_common::host::Owned;
 use lb_common::{Address, Refusal};
@@ -44,9 +46,12 @@ pub use pins::Pins;
 pub use takeover::TakeOver;
 pub use unresolved::Unresolved;
 
-use super::{Capacity, DataPlane, Dump, Gauge, Left, Op, Release, is_there, present};
+use super::{Capacity, DataPlane, Dump, Gauge, Left, Op, Release};
+use clock::now_s;
+use keys::remove_known;
 use mapped::Mapped;
-use traffic::{sum, zero};
+use traffic::sum;
+use unused::Unused;
 
 /// The maps of a loaded object. The programs live as long as their [`Object`], or their pins.
 pub struct Kernel {
@@ -85,25 +90,6 @@ pub struct Kernel {
     cpus: usize,
     /// From which id on counters were never used: they need no zeroing, which is a call into the kernel for each.
     unused: Unused,
-}
-
-/// The first ids that were never used since the maps were made.
-#[derive(Debug, Clone, Copy)]
-struct Unused {
-    services: u32,
-    backends: u32,
-    limits: u32,
-}
-
-impl Unused {
-    /// Whether an id was never used; from now on it was.
-    fn take(first: &mut u32, id: u32) -> bool {
-        let unused = id >= *first;
-        if unused {
-            *first = id.saturating_add(1);
-        }
-        unused
-    }
 }
 
 impl Kernel {
@@ -146,7 +132,7 @@ impl Kernel {
             limit_counts: object.map(map::LIMIT_COUNTS)?,
             refusals: object.map(map::REFUSALS)?,
             cpus,
-            unused: Unused { services: u32::MAX, backends: u32::MAX, limits: u32::MAX },
+            unused: Unused::NONE,
         };
         // What an earlier controller has left.
         let vips = kernel.vips.iter().collect::<Result<Vec<_>, _>>()?;
@@ -160,241 +146,17 @@ impl Kernel {
     /// The same, of maps that were just made: every counter in them is zero.
     #[must_use]
     pub fn with_new_maps(self) -> Self {
-        Self { unused: Unused { services: 0, backends: 0, limits: 0 }, ..self }
-    }
-
-    /// Puts endpoints that are not there, all or none of them.
-    fn put_endpoints(&mut self, endpoints: &[(VipKey, Endpoint)]) -> Result<()> {
-        for (listens, _) in endpoints {
-            self.index.need(&listens.address)?;
-        }
-        let (keys, values): (Vec<VipKey>, Vec<Endpoint>) = endpoints.iter().copied().unzip();
-        let Err(batch::Stopped { done, error }) = batch::put(self.endpoints.map().fd(), &keys, &values) else {
-            return Ok(());
-        };
-        // Nobody would know of those that were put.
-        for listens in keys.iter().take(done) {
-            remove_known(&mut self.endpoints, listens)?;
-        }
-        keys.iter().try_for_each(|listens| self.index.need_not(&listens.address))?;
-        Err(error)
-    }
-
-    /// Writes a backend's row, which programs may be reading at this moment: its version is odd until it is whole.
-    fn write_backend(&mut self, id: u32, backend: Backend) -> Result<()> {
-        const VERSION: usize = offset_of!(Backend, version);
-        // A version that was left odd by a writer that died is taken for even: one more change is as good.
-        let version = self.backends.read(id)?.version & !1;
-        self.backends.store_u32(id, VERSION, version.wrapping_add(1))?;
-        self.backends.barrier();
-        self.backends.write(id, Backend { version: version.wrapping_add(1), ..backend })?;
-        self.backends.barrier();
-        self.backends.store_u32(id, VERSION, version.wrapping_add(2))
-    }
-}
-
-/// `BPF_NOEXIST` (bpf.h): an update that changes nothing that is there.
-const BPF_NOEXIST: u64 = 1;
-
-/// Inserts what is not there yet; whether it was not.
-fn insert_new<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, key: &K, value: &V) -> Result<bool> {
-    match map.insert(key, value, BPF_NOEXIST) {
-        Err(aya::maps::MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Ok(false)
-        }
-        other => Ok(other.map(|()| true)?),
-    }
-}
-
-/// The programs' clock, in seconds.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds since the host's start")]
-fn now_s() -> u32 {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |now| now.tv_sec() as u32)
-}
-
-/// Removes a key; whether it was there.
-fn remove_known<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, key: &K) -> Result<bool> {
-    match map.remove(key) {
-        Err(aya::maps::MapError::KeyNotFound) => Ok(false),
-        Err(aya::maps::MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(false)
-        }
-        other => Ok(other.map(|()| true)?),
+        Self { unused: Unused::ALL, ..self }
     }
 }
 
 impl DataPlane for Kernel {
     fn apply(&mut self, op: &Op) -> Result<()> {
-        match op {
-            Op::PutLimit { id, limit } => {
-                if !Unused::take(&mut self.unused.limits, *id) {
-                    zero(&mut self.limit_counts, *id, self.cpus)?;
-                    // What an earlier limit with this id has left.
-                    self.buckets.forget(*id)?;
-                }
-                self.limits.set(*id, *limit, 0)?;
-            }
-            Op::ChangeLimit { id, limit } => {
-                let old = self.limits.get(id, 0)?;
-                self.limits.set(*id, *limit, 0)?;
-                self.buckets.carry_over(*id, &old, limit)?;
-            }
-            Op::PutBackend { id, backend } => {
-                if !Unused::take(&mut self.unused.backends, *id) {
-                    // Packets that were under way when the id's last owner left.
-                    self.bury_backend(*id, self.gone_row())?;
-                }
-                self.write_backend(*id, *backend)?;
-            }
-            Op::MoveBackend { id, backend } => {
-                let row = self.backends.read(*id)?;
-                if row.version & 1 == 0
-                    && (Backend { weight: backend.weight, ..row }) == (Backend { version: row.version, ..*backend })
-                {
-                    // No program reads it: nobody has to wait for it.
-                    self.backends.store_u32(*id, offset_of!(Backend, weight), backend.weight)?;
-                } else {
-                    self.write_backend(*id, *backend)?;
-                }
-            }
-            Op::WeighBackends { weights } => {
-                for (id, weight) in weights.iter() {
-                    self.backends.store_u32(*id, offset_of!(Backend, weight), *weight)?;
-                }
-            }
-            Op::RemoveBackend { id } => {
-                let row = self.backends.read(*id)?;
-                self.write_backend(*id, Backend::default())?;
-                // A row that was taken back already says nothing of its service any more, nor does one whose service is gone.
-                let known = is_there(&row) && row.service < self.services.len();
-                let stays = known && self.services.read(row.service)?.vip != VipKey::default();
-                self.bury_backend(*id, if stays { self.left_row(row.service) } else { self.gone_row() })?;
-            }
-            Op::WriteTable { table, slots } => {
-                ensure!(table.len as usize == slots.len(), "{} slots for a table of {}", slots.len(), table.len);
-                self.slots.write_run(table.base, slots.iter().map(|slot| slot.word()))?;
-            }
-            Op::WriteSlots { table, slots } => {
-                for &(number, slot) in slots.iter() {
-                    ensure!(number < table.len, "slot {number} of a table of {}", table.len);
-                    self.slots.store_u64(table.base + number, 0, slot.word())?;
-                }
-            }
-            Op::SetLimits { service, limits } => {
-                let places = (offset_of!(Service, limits)..).step_by(size_of::<u64>());
-                for (four, place) in limits.as_chunks::<4>().0.iter().zip(places) {
-                    let [a, b, c, d] = four.map(u16::to_ne_bytes);
-                    let word = u64::from_ne_bytes([a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]]);
-                    self.services.store_u64(*service, place, word)?;
-                }
-            }
-            Op::PutOrder { key, order } => self.orders.insert(key, order, 0)?,
-            Op::RemoveOrder { key } => {
-                remove_known(&mut self.orders, key)?;
-            }
-            Op::PutService { id, head } => {
-                if !Unused::take(&mut self.unused.services, *id) {
-                    self.bury_service(*id)?;
-                }
-                self.services.write(*id, *head)?;
-            }
-            Op::Publish { service, table } => {
-                self.services.store_u64(*service, offset_of!(Service, table), table.pack())?;
-            }
-            Op::SetFlags { service, flags } => {
-                self.services.store_u32(*service, offset_of!(Service, flags), *flags)?;
-            }
-            Op::SetNetworks { service, networks } => {
-                self.services.store_u32(*service, offset_of!(Service, networks), *networks)?;
-            }
-            Op::RemoveService { id } => {
-                self.services.write(*id, Service::default())?;
-                self.bury_service(*id)?;
-            }
-            Op::PutVip { vip, service } => {
-                self.index.need(&vip.address)?;
-                if !insert_new(&mut self.vips, vip, service)? {
-                    self.index.need_not(&vip.address)?;
-                    self.index.take(vip)?;
-                    self.vips.insert(vip, service, 0)?;
-                }
-                self.index.put(vip, *service)?;
-            }
-            Op::RemoveVip { vip } => {
-                self.index.take(vip)?;
-                if remove_known(&mut self.vips, vip)? {
-                    self.index.need_not(&vip.address)?;
-                }
-            }
-            Op::PutEndpoint { listens, endpoint } => {
-                self.index.need(&listens.address)?;
-                if !insert_new(&mut self.endpoints, listens, endpoint)? {
-                    self.index.need_not(&listens.address)?;
-                    self.endpoints.insert(listens, endpoint, 0)?;
-                }
-            }
-            Op::PutEndpoints { endpoints } => self.put_endpoints(endpoints)?,
-            Op::RemoveEndpoint { listens } => {
-                if remove_known(&mut self.endpoints, listens)? {
-                    self.index.need_not(&listens.address)?;
-                }
-            }
-            Op::PutDevice { ifindex, device } => self.devices.insert(ifindex, device, 0)?,
-            Op::RemoveDevice { ifindex } => {
-                remove_known(&mut self.devices, ifindex)?;
-            }
-            Op::SetQuicIds { service, quic: QuicIds(word) } => {
-                self.services.store_u32(*service, offset_of!(Service, quic), *word)?;
-            }
-            Op::PutQuicServer { key, backend } => self.quic_servers.insert(key, backend, 0)?,
-            Op::RemoveQuicServer { key } => {
-                remove_known(&mut self.quic_servers, key)?;
-            }
-            Op::PutAddress { address, flags } => {
-                self.index.need(address)?;
-                if !insert_new(&mut self.addresses, address, flags)? {
-                    self.index.need_not(address)?;
-                    self.addresses.insert(address, flags, 0)?;
-                }
-            }
-            Op::RemoveAddress { address } => {
-                if remove_known(&mut self.addresses, address)? {
-                    self.index.need_not(address)?;
-                }
-            }
-            Op::PutSettings { settings } => self.settings.set(0, **settings, 0)?,
-            Op::PutPath { address } => {
-                insert_new(&mut self.paths, address, &PathMtu::default())?;
-            }
-            Op::RemovePath { address } => {
-                remove_known(&mut self.paths, address)?;
-            }
-        }
-        Ok(())
+        self.write(op)
     }
 
     fn dump(&self) -> Result<Dump> {
-        let services: Result<Vec<Service>> = (0..self.services.len()).map(|id| self.services.read(id)).collect();
-        let backends: Result<Vec<Backend>> = (0..self.backends.len()).map(|id| self.backends.read(id)).collect();
-        let limits: Result<Vec<Limit>, _> = self.limits.iter().collect();
-        Ok(Dump {
-            vips: self.vips.iter().collect::<Result<_, _>>()?,
-            services: present(services?.into_iter()),
-            // A row that was taken back keeps its version.
-            backends: present(
-                backends?
-                    .into_iter()
-                    .map(|row| if is_there(&row) || row.version & 1 == 1 { row } else { Backend::default() }),
-            ),
-            endpoints: self.endpoints.iter().collect::<Result<_, _>>()?,
-            devices: self.devices.iter().collect::<Result<_, _>>()?,
-            addresses: self.addresses.iter().collect::<Result<_, _>>()?,
-            settings: self.settings.get(&0, 0)?,
-            paths: self.paths.keys().collect::<Result<_, _>>()?,
-            quic: self.quic_servers.iter().collect::<Result<_, _>>()?,
-            limits: present(limits?.into_iter()),
-            orders: self.orders.iter().collect::<Result<_, _>>()?,
-        })
+        self.read_all()
     }
 
     fn slots(&self, table: Table) -> Result<Vec<Slot>> {

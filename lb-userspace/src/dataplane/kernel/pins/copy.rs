@@ -16,10 +16,9 @@ use lb_common::tables::FlowCell as _;
 use super::super::shape::{gone_row, left_row, services_of};
 use super::set::Set;
 use super::snat;
-use crate::dataplane::kernel::buckets::now_ticks;
+use crate::dataplane::kernel::clock::{now_s, now_ticks};
 use crate::dataplane::kernel::index::Index;
 use crate::dataplane::kernel::mapped::Mapped;
-use crate::dataplane::kernel::now_s;
 
 /// Flags of an update (bpf.h): whether it is there or not, or only if it is not there.
 pub(super) const ANY: u64 = 0;
