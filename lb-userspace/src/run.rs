@@ -1,6 +1,11 @@
 //! `weir run`: everything put together, from start to the host left as it was.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod broken;
+mod footing;
+mod replies;
+mod trace;
+
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,19 +15,21 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::api::server::{Answer, ControlSocket, Request};
-use crate::config::{Config, OnExit, Share};
+use crate::api::server::ControlSocket;
+use crate::config::{Config, OnExit};
 use crate::controller::{Controller, Registries, capacity};
-use crate::dataplane::kernel::{Attachments, Kernel, Object, Pins, TakeOver, Unresolved};
-use crate::desired::Ground;
+use crate::dataplane::kernel::{Kernel, Pins, TakeOver, Unresolved};
 use crate::doctor;
 use crate::following::Following;
 use crate::memory;
 use crate::nexthop::{Clients, Follower, MAX_FOLLOWED, NextHops};
 use crate::reset::Resetter;
-use crate::shaping::{Exit, Shaper};
 use crate::source::Update;
 use crate::survey::{Purpose, Reload, Survey, Surveyed};
+use broken::Broken;
+use footing::Footing;
+use replies::reply;
+use trace::follow_trace;
 
 /// How many reports of sources may wait for the controller.
 const REPORTS: usize = 64;
@@ -86,10 +93,9 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     };
     let notes = takeover.notes().to_vec();
     // The last thing that can fail, and the first that a packet can see.
-    let mut attachments = takeover.commit(interfaces, &first.devices, Instant::now())?;
-    let mut hops = first;
-    let mut shaper = Shaper::default();
-    controller.stand_on(ground(&hops, &attachments, &shaper), Instant::now());
+    let attachments = takeover.commit(interfaces, &first.devices, Instant::now())?;
+    let mut footing = Footing::new(first, attachments);
+    controller.stand_on(footing.ground(), Instant::now());
 
     let (stop, stopped) = oneshot::channel::<()>();
     let (mut requests, serving) = socket.serve(async { drop(stopped.await) });
@@ -109,8 +115,8 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
 
     loop {
         let tick = controller.tick_at();
-        let attach = attachments.retry_at();
-        let look = shaper.next_at();
+        let attach = footing.attachments.retry_at();
+        let look = footing.shaper.next_at();
         tokio::select! {
             // All that waits at once: a burst of snapshots is not published one by one.
             1.. = updates.recv_many(&mut heard, REPORTS) => controller.hear(heard.drain(..), Instant::now()),
@@ -123,30 +129,30 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
             () = sleep_until(clients.until()), if clients.until().is_some() => clients.expire(Instant::now()),
             changed = changes.changed(), if broken.hops.is_none() => match changed {
                 Ok(()) => {
-                    hops = Arc::clone(&changes.borrow_and_update());
-                    attend(&mut attachments, &hops, &bridges);
-                    controller.stand_on(ground(&hops, &attachments, &shaper), Instant::now());
+                    footing.hops = Arc::clone(&changes.borrow_and_update());
+                    footing.attend(&bridges);
+                    controller.stand_on(footing.ground(), Instant::now());
                 }
                 Err(_) => Broken::note(&mut broken.hops, "the thread that follows the kernel's routes has ended".to_owned()),
             },
             Some(request) = requests.recv() => {
-                let problems = attachments.problems().chain(shaper.problems()).chain(broken.problems()).chain(notes.iter().cloned());
-                if let Some(answer) = reply(&mut controller, &mut survey, &attachments, problems, request) {
+                let problems = footing.problems().chain(broken.problems()).chain(notes.iter().cloned());
+                if let Some(answer) = reply(&mut controller, &mut survey, &footing, problems, request) {
                     detached = Some(answer);
                     tracing::info!("asked to detach");
                     break;
                 }
             }
             () = sleep_until(attach), if attach.is_some() => {
-                attend(&mut attachments, &hops, &bridges);
-                controller.stand_on(ground(&hops, &attachments, &shaper), Instant::now());
+                footing.attend(&bridges);
+                controller.stand_on(footing.ground(), Instant::now());
             }
             () = sleep_until(look), if look.is_some() => {}
             () = sleep_until(tick), if tick.is_some() => controller.tick(Instant::now()),
             () = tokio::time::sleep(READINESS), if !announced => {}
             _ = terminate.recv() => { tracing::info!("SIGTERM"); break }
             surveyed = survey.done() => {
-                act_on(surveyed, &mut controller, &mut updates, &mut following, &mut attachments, (&hops, &shaper));
+                act_on(surveyed, &mut controller, &mut updates, &mut following, &mut footing);
                 survey.go_on(&mut controller);
             }
             _ = hangup.recv() => {
@@ -158,11 +164,11 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
         resetter.send(controller.take_resets());
         if bridges != controller.bridges() {
             bridges = controller.bridges();
-            attend(&mut attachments, &hops, &bridges);
-            controller.stand_on(ground(&hops, &attachments, &shaper), Instant::now());
+            footing.attend(&bridges);
+            controller.stand_on(footing.ground(), Instant::now());
         }
-        if queue(&mut shaper, &controller, &hops, &attachments) {
-            controller.stand_on(ground(&hops, &attachments, &shaper), Instant::now());
+        if footing.queue(&controller) {
+            controller.stand_on(footing.ground(), Instant::now());
         }
         // Here and not in a branch of its own: whatever keeps the loop busy must not keep this from being said.
         if !announced && controller.is_ready(Instant::now()) {
@@ -194,14 +200,11 @@ pub async fn run(config: Config, trace: bool) -> Result<()> {
     // The programs first, then the maps they read.
     let keeps = detached.is_none() && controller.config().weir.on_exit == OnExit::Keep;
     let left = if keeps {
-        drop((attachments, shaper));
+        drop(footing);
         tracing::info!("kept: traffic goes on, and the next run adopts it");
         Ok(())
     } else {
-        let queues = shaper.remove().context("taking away queues that packets waited in");
-        let programs = attachments.remove();
-        let removed = programs.and_then(|programs| Ok([programs, queues?].concat()));
-        removed.map(|removed| removed.iter().for_each(|one| tracing::info!("took away {one}")))
+        footing.remove().map(|removed| removed.iter().for_each(|one| tracing::info!("took away {one}")))
     };
     drop(controller);
     match &left {
@@ -234,13 +237,12 @@ fn act_on(
     controller: &mut Controller<Kernel>,
     updates: &mut mpsc::Receiver<Update>,
     following: &mut Following,
-    attachments: &mut Attachments,
-    hops: (&Arc<NextHops>, &Shaper),
+    footing: &mut Footing,
 ) {
     let Some(reload) = surveyed.judge(controller) else { return };
     // What registries said until now is about the configuration that is.
     hear_rest(controller, updates, None);
-    let done = take_over(controller, following, attachments, hops, &reload);
+    let done = take_over(controller, following, footing, &reload);
     reload.tell(done);
 }
 
@@ -248,89 +250,16 @@ fn act_on(
 fn take_over(
     controller: &mut Controller<Kernel>,
     following: &mut Following,
-    attachments: &mut Attachments,
-    (hops, shaper): (&Arc<NextHops>, &Shaper),
+    footing: &mut Footing,
     reload: &Reload,
 ) -> Result<()> {
     let config = &reload.config;
     following.follow(config, controller.registries(), false)?;
-    attachments.want(config.interfaces.clone());
-    attend(attachments, hops, &controller.bridges());
-    controller.reconfigure(config.clone(), &reload.answers, ground(hops, attachments, shaper), Instant::now())?;
+    footing.attachments.want(config.interfaces.clone());
+    footing.attend(&controller.bridges());
+    controller.reconfigure(config.clone(), &reload.answers, footing.ground(), Instant::now())?;
     tracing::info!(path = %config.path.display(), "the configuration was taken over");
     Ok(())
-}
-
-/// Has the programs on the devices that are there, and on the ports of the bridges that backends or other containers are behind.
-fn attend(attachments: &mut Attachments, hops: &NextHops, containers: &BTreeSet<String>) {
-    let name = |ifindex| hops.devices.get(&ifindex).map(|device| device.name.clone());
-    attachments.want_bridges(hops.bridges().into_iter().filter_map(name).chain(containers.iter().cloned()).collect());
-    attachments.follow(&hops.devices, Instant::now());
-}
-
-/// What the packet path runs on.
-fn ground(hops: &Arc<NextHops>, attachments: &Attachments, shaper: &Shaper) -> Ground {
-    Ground {
-        hops: Arc::clone(hops),
-        attached: attachments.attached(),
-        peers_with_xdp: attachments.peers_with_xdp(),
-        ingress: attachments.ingress(),
-        outside: hops.named(attachments.bridges()),
-        queues: shaper.queues().clone(),
-        networks: BTreeMap::new(),
-    }
-}
-
-/// Has devices' queues as limits want them; says whether packets wait elsewhere than before.
-fn queue(shaper: &mut Shaper, controller: &Controller<Kernel>, hops: &NextHops, attachments: &Attachments) -> bool {
-    let bridges = hops.named(attachments.bridges());
-    let devices = attachments.attached().into_keys().chain(bridges).filter_map(|ifindex| hops.devices.get(&ifindex));
-    // What goes out through a VLAN device waits where its frames are sent from.
-    let exits = devices.filter_map(|device| {
-        let from = hops.devices.get(&device.link)?;
-        Some((device.link, Exit { name: from.name.clone(), mtu: from.mtu }))
-    });
-    shaper.follow((controller.generation(), || controller.shaping()), exits.collect(), Instant::now())
-}
-
-/// Answers a request; a request to detach is answered by whoever ends.
-fn reply(
-    controller: &mut Controller<Kernel>,
-    survey: &mut Survey,
-    attachments: &Attachments,
-    problems: impl Iterator<Item = String>,
-    request: Request,
-) -> Option<Answer<()>> {
-    let now = Instant::now();
-    // Whoever asked may have gone: then nobody misses the answer.
-    match request {
-        Request::Status(answer) => {
-            let status = controller.status(attachments.rows(), problems.collect(), now);
-            drop(answer.send(Ok(status)));
-        }
-        Request::Services(answer) => drop(answer.send(said(controller.services()))),
-        Request::Backends(service, answer) => drop(answer.send(said(controller.backends(service.as_deref())))),
-        Request::Limits(answer) => drop(answer.send(said(controller.limits()))),
-        Request::Buckets(service, answer) => drop(answer.send(said(controller.pressure(&service, now)))),
-        Request::SetLimit(order, answer) => drop(answer.send(said(controller.set_limit(&order, now)))),
-        Request::UnsetLimits(of, answer) => drop(answer.send(said(controller.unset_limits(&of.service, now)))),
-        Request::Ledger(answer) => drop(answer.send(said(controller.ledger(attachments.rows())))),
-        Request::Drains(of, answer) => drop(answer.send(said(controller.drains(&of)))),
-        Request::Drain(order, answer) => drop(answer.send(said(controller.drain(&order, now)))),
-        Request::Undrain(which, answer) => drop(answer.send(said(controller.undrain(&which, now)))),
-        Request::Weight(order, answer) => drop(answer.send(said(controller.weigh(&order, now)))),
-        Request::Plan(question, answer) => survey.begin(controller, Purpose::Plan(question, answer)),
-        Request::Reload(order, answer) => {
-            let max_moved = order.max_moved_ppm.map(Share);
-            survey.begin(controller, Purpose::Reload(max_moved, Some(answer)));
-        }
-        Request::Detach(answer) => return Some(answer),
-    }
-    None
-}
-
-fn said<T>(result: Result<T>) -> Result<T, String> {
-    result.map_err(|error| format!("{error:#}"))
 }
 
 async fn sleep_until(at: Option<Instant>) {
@@ -353,47 +282,6 @@ fn must_be_possible(config: &Config) -> Result<()> {
             (doctor::Level::Bad, _) => tracing::warn!(check, subject, found, advice, "weir doctor finds fault"),
         }
     }
-    Ok(())
-}
-
-/// What has ended that never should: traffic goes on without it, and `weir status` says so.
-#[derive(Debug, Default)]
-struct Broken {
-    hops: Option<String>,
-    clients: Option<String>,
-}
-
-impl Broken {
-    fn note(place: &mut Option<String>, problem: String) {
-        let problem = format!("{problem}; traffic goes on by what is known, start Weir anew");
-        tracing::error!("{problem}");
-        *place = Some(problem);
-    }
-
-    fn problems(&self) -> impl Iterator<Item = String> {
-        self.hops.iter().chain(&self.clients).cloned()
-    }
-}
-
-/// Writes what the programs log to this process's log.
-#[expect(deprecated, reason = "its successor is unsafe to call; the logger owns its file descriptor and keeps it open")]
-fn follow_trace(object: &mut Object) -> Result<()> {
-    let logger = aya_log::EbpfLogger::init(object.ebpf()).context("cannot read the log of the programs")?;
-    let mut logger = tokio::io::unix::AsyncFd::with_interest(logger, tokio::io::Interest::READABLE)?;
-    tokio::spawn(async move {
-        loop {
-            match logger.readable_mut().await {
-                Ok(mut guard) => {
-                    guard.get_inner_mut().flush();
-                    guard.clear_ready();
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the log of the programs cannot be read any more");
-                    return;
-                }
-            }
-        }
-    });
     Ok(())
 }
 
