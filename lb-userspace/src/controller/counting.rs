@@ -16,11 +16,20 @@ const EVERY: Duration = Duration::from_secs(1);
 const SHARE: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// What is to know from one reading to the next.
+#[derive(Debug, Default)]
+pub(super) struct Counting {
+    /// When they are read.
+    pub(super) at: Option<Instant>,
+    /// Gauges that showed another number of connections than there were: how many there were, and what they showed.
+    miscounted: BTreeMap<Gauge, (u64, u64)>,
+}
+
 impl<P: DataPlane> Controller<P> {
     /// Sees to it that connections are read when any are counted.
     pub(super) fn schedule_counting(&mut self, now: Instant) {
         let due = self.state.services.values().any(counts);
-        self.counting_at = due.then(|| self.counting_at.unwrap_or(now + EVERY));
+        self.counting.at = due.then(|| self.counting.at.unwrap_or(now + EVERY));
     }
 
     /// Gives back those of which nothing came for too long, and forgets those that have ended.
@@ -29,7 +38,7 @@ impl<P: DataPlane> Controller<P> {
         if let Err(error) = self.give_back_connections() {
             tracing::error!(error = format!("{error:#}"), "connections could not be given back; trying again");
         }
-        self.counting_at = Some(now + (began.elapsed() * SHARE).clamp(EVERY, PAUSE));
+        self.counting.at = Some(now + (began.elapsed() * SHARE).clamp(EVERY, PAUSE));
     }
 
     fn give_back_connections(&mut self) -> anyhow::Result<()> {
@@ -68,10 +77,12 @@ impl<P: DataPlane> Controller<P> {
                 off.insert(*gauge, (is, shows));
             }
         }
-        for (gauge, (is, shows)) in off.iter().filter(|(gauge, counts)| self.miscounted.get(gauge) == Some(counts)) {
+        for (gauge, (is, shows)) in
+            off.iter().filter(|(gauge, counts)| self.counting.miscounted.get(gauge) == Some(counts))
+        {
             self.plane.correct_gauge(gauge, *shows, *is)?;
         }
-        self.miscounted = off;
+        self.counting.miscounted = off;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use lb_common::abi::Tags;
 
-use super::{Controller, Registries, capacity};
+use super::{Controller, Registries, capacity, stage};
 use crate::config::{Config, Forward};
 use crate::dataplane::Fake;
 use crate::desired::Ground;
@@ -42,15 +42,7 @@ fn controller() -> Controller<Fake> {
 }
 
 fn endpoint(id: &str, address: &str) -> Endpoint {
-    Endpoint {
-        id: id.into(),
-        address: address.parse().expect("an address"),
-        port: 8080,
-        weight: 100,
-        zone: None,
-        forward: None,
-        server_id: None,
-    }
+    stage::endpoint(id, address, 100)
 }
 
 fn service(name: &str, vip: &str) -> DeclaredService {

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::{Controller, error_limit, flow_limit};
+use super::Controller;
+use super::own_limits::{error_limit, flow_limit};
 use crate::config::Service;
 use crate::dataplane::{DataPlane, Op};
 use crate::desired::{Desired, DesiredService, Ground, Merging, Roster};

@@ -1,46 +1,33 @@
 //! Limits by hand, and what becomes of buckets when limits change.
 
-use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use lb_common::Address;
-use lb_common::abi::BucketKey;
+use lb_common::abi::{self, BucketKey};
 
+use super::stage::{WEB, parse, registries};
 use super::*;
 use crate::api::types::LimitOrder;
+use crate::config::{Limit, Per, Unit};
 use crate::dataplane::Fake;
-use crate::source::{Report, Update};
+use crate::limiter;
+use crate::source::{Report, Snapshot};
 
-const CONFIG: &str = r#"
-[weir]
-table_size = 251
-[[interface]]
-name = "eth0"
-[registry.local]
-path = "services.d"
-[[service]]
-name = "web"
-vip = "203.0.113.10"
-port = 80
-protocol = "tcp"
+fn text() -> String {
+    let limits = r#"
 limit = [
     { per = "source", rate = 1000, unit = "packets/s", burst = 100 },
     { per = "service", rate = "8 Mbit/s", burst = 15000 },
 ]
 "#;
-
-fn parse(text: &str) -> Config {
-    Config::parse(text, Path::new("weir.toml")).unwrap()
+    WEB.to_owned() + limits
 }
 
 fn controller() -> Controller<Fake> {
-    let config = parse(CONFIG);
+    let config = parse(&text());
     let plane = Fake::new(capacity(&config));
-    let mut registries = Registries::default();
-    registries.expect("local", "file services.d".into());
-    let mut controller = Controller::new(config, plane, registries, Instant::now());
-    let report = Report::Snapshot(crate::source::Snapshot::default());
-    controller.hear([Update { registry: "local".into(), report }], Instant::now());
+    let mut controller = Controller::new(config, plane, registries(), Instant::now());
+    stage::say(&mut controller, Report::Snapshot(Snapshot::default()), Instant::now());
     controller
 }
 
@@ -67,9 +54,9 @@ fn what_is_set_by_hand_is_in_force_at_once_and_says_so() {
     assert_eq!(held, limiter::compile(&Limit::strict(Per::Source, 2_000, Unit::Packets).with_burst(100)));
 
     // A reload that changes something else leaves it; one that changes the limits ends it.
-    reload(&mut controller, &CONFIG.replace("port = 80", "port = 80\nidle = \"10s\""));
+    reload(&mut controller, &text().replace("port = 80", "port = 80\nidle = \"10s\""));
     assert_eq!(controller.limits().unwrap()[0].rate, 2_000);
-    reload(&mut controller, &CONFIG.replace("rate = 1000", "rate = 3000"));
+    reload(&mut controller, &text().replace("rate = 1000", "rate = 3000"));
     let rows = controller.limits().unwrap();
     assert_eq!((rows[0].rate, rows[0].by_hand), (3_000, false));
     assert_eq!(ids(&controller), before);
@@ -107,7 +94,7 @@ fn a_bucket_holds_as_many_units_at_another_rate() {
     controller.set_limit(&burst, Instant::now()).unwrap();
     assert_eq!(level(&controller), packets(&slow, 50));
     // What limits something else begins anew.
-    reload(&mut controller, &CONFIG.replace("per = \"source\"", "per = \"source-prefix\", prefix_v4 = 24"));
+    reload(&mut controller, &text().replace("per = \"source\"", "per = \"source-prefix\", prefix_v4 = 24"));
     assert_ne!(ids(&controller)[0], id);
 }
 
@@ -143,7 +130,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     }
     let missing = controller.pressure("wbe", Instant::now()).unwrap_err().to_string();
     assert!(missing.contains("there is no service"), "{missing}");
-    reload(&mut controller, &CONFIG.replace("per = \"source\"", "per = \"backend\""));
+    reload(&mut controller, &text().replace("per = \"source\"", "per = \"backend\""));
     let told = controller.pressure("web", Instant::now()).unwrap_err().to_string();
     assert!(told.contains("found no limit per source of service \"web\", expected one"), "{told}");
 }
@@ -153,7 +140,7 @@ fn the_head_says_which_limits_are_to_be_asked() {
     use lb_common::abi::ServiceFlags;
     let flags = |limit: &str| {
         let mut controller = controller();
-        reload(&mut controller, &CONFIG.replace("{ per = \"service\", rate = \"8 Mbit/s\", burst = 15000 },", limit));
+        reload(&mut controller, &text().replace("{ per = \"service\", rate = \"8 Mbit/s\", burst = 15000 },", limit));
         controller.state.services.values().next().unwrap().head.flags
     };
     assert_eq!(flags(""), 0);
@@ -165,7 +152,7 @@ fn the_head_says_which_limits_are_to_be_asked() {
     );
     assert_eq!(flags("{ per = \"service\", rate = \"8 connections\" }"), ServiceFlags::COUNTED | close);
     let mut controller = controller();
-    reload(&mut controller, &CONFIG.replace("per = \"service\"", "per = \"backend\""));
-    reload(&mut controller, CONFIG);
+    reload(&mut controller, &text().replace("per = \"service\"", "per = \"backend\""));
+    reload(&mut controller, &text());
     assert_eq!(controller.state.services.values().next().unwrap().head.flags, 0, "nobody is asked in vain");
 }

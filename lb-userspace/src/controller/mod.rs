@@ -1,6 +1,8 @@
 //! The controller: hears registries and the kernel, and keeps the data plane in step.
 
 mod addresses;
+mod behind;
+mod capacity;
 mod counting;
 mod declaring;
 #[cfg(test)]
@@ -10,13 +12,17 @@ mod keeping;
 mod limits;
 #[cfg(test)]
 mod limits_tests;
+mod own_limits;
 mod previews;
+mod readiness;
 mod registries;
 mod rows;
 mod shaping;
 #[cfg(test)]
 mod snat_tests;
 mod snatting;
+#[cfg(test)]
+mod stage;
 mod sweeping;
 #[cfg(test)]
 mod tests;
@@ -25,19 +31,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+pub use capacity::capacity;
 pub use previews::must_keep_within;
 pub use registries::Registries;
 
-use lb_common::abi::{self, MAX_LIMIT_IDS, MAX_LIMITS};
-use lb_common::{bucket_table, flow_table};
-
-use crate::config::{Config, Limit, Per, Unit};
-use crate::dataplane::{Capacity, DataPlane, Gauge, Release, bucket_room};
+use crate::config::Config;
+use crate::dataplane::{Capacity, DataPlane, Release};
 use crate::desired::{Desired, Ground};
 use crate::handover::Handover;
-use crate::limiter;
 use crate::networks::Networks;
-use crate::nexthop::{Hop, MAX_FOLLOWED, StackReason};
+use crate::nexthop::MAX_FOLLOWED;
 use crate::orders::Orders;
 use crate::plan::{Adopted, Preview, State, Step, adopt};
 use crate::ramp::Ramps;
@@ -46,73 +49,10 @@ use crate::snat::Snats;
 use crate::source::Update;
 use crate::vip::Vip;
 use addresses::Addresses;
+use behind::Behind;
+use counting::Counting;
 use keeping::{AtRest, TURNS};
 use limits::ByHand;
-
-/// How long to wait after a failed write: at first, and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// How long readiness waits for neighbours to answer.
-const NEIGHBOURS: Duration = Duration::from_secs(1);
-
-/// Room for more tables than there are services: the one that is being written, and those that rest after they were
-/// replaced, while a program may still be reading them. Writing one takes longer than any program runs.
-const SPARE_TABLES: u32 = 8;
-
-/// Flows whose replies are remembered because the tables do not explain them.
-const REPLIES: u32 = 65_536;
-
-/// Network devices: more than a host of containers has. The map's elements are made as they are needed.
-const DEVICES: u32 = 65_536;
-
-/// Addresses of Weir's own, those that were before, and some more: elements are made as they are needed.
-const OWN_ADDRESSES: u32 = 256;
-
-/// How large the maps have to be for a configuration.
-pub fn capacity(config: &Config) -> Capacity {
-    let services = config.weir.max_services;
-    let limits = u32::try_from(MAX_LIMITS).unwrap_or(u32::MAX);
-    Capacity {
-        services,
-        // Twice as many as may be desired: those that drain are there beside those that serve.
-        backends: config.weir.max_backends.saturating_mul(2),
-        table_size: config.weir.table_size,
-        tables: services.saturating_add(SPARE_TABLES),
-        // And those that new flows and ICMP errors are held to; no more than services can name.
-        limits: services.saturating_mul(limits).saturating_add(2).min(MAX_LIMIT_IDS - 1),
-        // As many as its groups have room for, and so for flows: so it is known again when it is found.
-        sources: bucket_room(bucket_table::groups(config.weir.max_sources)),
-        flows: flow_table::room(flow_table::groups(config.weir.max_flows)),
-        replies: REPLIES,
-        devices: DEVICES,
-        addresses: services.saturating_add(OWN_ADDRESSES),
-        snat_flows: config.weir.max_snat_flows,
-        snat_pools: config.weir.max_snat_backends,
-        snat_stride: config.weir.snat_stride(),
-        fragments: config.weir.max_fragments,
-        quic_servers: config.weir.max_backends.saturating_mul(2),
-        paths: config.weir.max_backends.saturating_mul(2),
-    }
-}
-
-/// What new entries of the flow table are held to: of connections that are never more than opened, a flood of SYNs that
-/// is, there are then never more than three quarters of the table. A quarter may come at once.
-fn flow_limit(max_flows: u32) -> abi::Limit {
-    let rate = (max_flows / 2 / abi::Flow::HALF_OPEN_S).max(1);
-    let burst = (max_flows / 4).max(1);
-    limiter::compile(&of_all(rate.into(), burst.into()))
-}
-
-/// What ICMP errors of Weir's own are held to, for all clients together: ten times what Linux sends
-/// for one host (net.ipv4.icmp_msgs_per_sec; RFC 1812 §4.3.2.8, RFC 4443 §2.4 f).
-fn error_limit() -> abi::Limit {
-    limiter::compile(&of_all(10_000, 1_000))
-}
-
-/// A limit of packets of all clients together.
-const fn of_all(rate: u64, burst: u64) -> Limit {
-    Limit::strict(Per::Service, rate, Unit::Packets).with_burst(burst)
-}
 
 /// The controller's state and its data plane. Does no I/O but the data plane's.
 #[derive(Debug)]
@@ -145,11 +85,8 @@ pub struct Controller<P> {
     releases: Vec<Release>,
     /// When the flows of snat are to be read again, and how often they were.
     snat_at: Option<Instant>,
-    /// When connections that are counted are read.
-    counting_at: Option<Instant>,
-    /// Gauges that showed another number of connections than there were: how many there were, and what they showed.
-    miscounted: BTreeMap<Gauge, (u64, u64)>,
     snat_sweeps: u64,
+    counting: Counting,
     /// Flows that were forgotten because they had ended.
     expired: u64,
     /// Services that need not be looked at, by VIP.
@@ -183,13 +120,6 @@ struct Former {
     registry: String,
 }
 
-#[derive(Debug)]
-struct Behind {
-    error: String,
-    retry_at: Instant,
-    wait: Duration,
-}
-
 impl<P: DataPlane> Controller<P> {
     /// A controller for an empty data plane that was made with [`capacity`].
     pub fn new(config: Config, plane: P, registries: Registries, now: Instant) -> Self {
@@ -212,9 +142,8 @@ impl<P: DataPlane> Controller<P> {
             snats: Snats::default(),
             releases: Vec::new(),
             snat_at: None,
-            counting_at: None,
-            miscounted: BTreeMap::new(),
             snat_sweeps: 0,
+            counting: Counting::default(),
             expired: 0,
             at_rest: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -307,7 +236,7 @@ impl<P: DataPlane> Controller<P> {
         let retry = self.behind.as_ref().map(|behind| behind.retry_at);
         // At once, after whoever else has something to say.
         let turn = (!self.waiting.is_empty()).then_some(self.started);
-        [retry, turn, self.sweep_at, self.snat_at, self.counting_at, self.ramps.next_at()].into_iter().flatten().min()
+        [retry, turn, self.sweep_at, self.snat_at, self.counting.at, self.ramps.next_at()].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -318,7 +247,7 @@ impl<P: DataPlane> Controller<P> {
         if self.snat_at.is_some_and(|at| at <= now) {
             self.sweep_snats(now);
         }
-        if self.counting_at.is_some_and(|at| at <= now) {
+        if self.counting.at.is_some_and(|at| at <= now) {
             self.sweep_connections(now);
         }
         self.reconcile(now);
@@ -339,9 +268,9 @@ impl<P: DataPlane> Controller<P> {
                 tracing::info!(generation = self.generation, steps, "the data plane is in step");
             }
             Err(error) => {
-                let wait = self.behind.as_ref().map_or(RETRY.0, |behind| (behind.wait * 2).min(RETRY.1));
-                tracing::error!(error = format!("{error:#}"), ?wait, "the data plane is behind; trying again");
-                self.behind = Some(Behind { error: format!("{error:#}"), retry_at: now + wait, wait });
+                let behind = Behind::after(self.behind.as_ref(), &error, now);
+                tracing::error!(error = behind.error, wait = ?behind.wait, "the data plane is behind; trying again");
+                self.behind = Some(behind);
             }
         }
         self.void_orders();
@@ -358,17 +287,5 @@ impl<P: DataPlane> Controller<P> {
             step.done(&mut self.state);
         }
         Ok(())
-    }
-
-    /// Whether every registry has spoken, the data plane holds what they said, and neighbours had time to answer.
-    pub fn is_ready(&self, now: Instant) -> bool {
-        let Some(spoke) = self.spoke else { return false };
-        let settled =
-            self.addresses.all().take(MAX_FOLLOWED).all(|address| {
-                !matches!(self.ground.hops.hop(&address), None | Some(Hop::Stack(StackReason::Unresolved)))
-            });
-        self.behind.is_none()
-            && self.waiting.is_empty()
-            && (settled || now.saturating_duration_since(spoke) >= NEIGHBOURS)
     }
 }

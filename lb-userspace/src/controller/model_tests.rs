@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 
 use lb_common::Verdict;
 use proptest::prelude::*;
@@ -21,12 +20,12 @@ const IDLE_S: u8 = 5;
 fn config(idle_s: u8) -> Config {
     let weir =
         format!("[weir]\ntcp_idle = \"{idle_s}s\"\nudp_idle = \"{idle_s}s\"\nmax_flows = 1024\nmax_backends = 64\n");
-    let text = CONFIG
+    let text = text()
         .replace("[weir]\n", &weir)
         .replace("\"tcp\"\n", "\"tcp\"\nslow_start = { over = \"10s\", max_moved = \"5%\" }\n")
         // Whom a limit refuses tells nothing of where flows go.
         .replace("limit = { per = \"source\", rate = 10, unit = \"packets/s\" }\n", "");
-    Config::parse(&text, Path::new("weir.toml")).unwrap()
+    parse(&text)
 }
 
 const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);

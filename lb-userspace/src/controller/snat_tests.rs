@@ -1,40 +1,19 @@
 //! Flows of snat on a fake data plane, by real packets: they end, and what they had is given back.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::Path;
 
 use lb_common::Verdict;
-use lb_common::abi::AddressFlags;
+use lb_common::abi::{self, AddressFlags};
 use lb_common::host::HostFrame;
 use lb_common::packet::Packet as _;
 
+use super::stage::{WEB, endpoint, parse, registries};
 use super::*;
 use crate::api::types::{DrainOrder, Then, Which};
 use crate::config::Forward;
 use crate::dataplane::{Fake, Faulty};
-use crate::nexthop::{Frame, NextHops, Reached};
+use crate::nexthop::{Frame, Hop, NextHops, Reached, StackReason};
 use crate::source::{Endpoint, Report};
-
-const CONFIG: &str = r#"
-[weir]
-table_size = 251
-snat_addresses = ["192.0.2.5"]
-tcp_idle = "60s"
-echo = true
-
-[[interface]]
-name = "eth0"
-
-[registry.local]
-path = "services.d"
-
-[[service]]
-name = "web"
-vip = "203.0.113.10"
-port = 80
-protocol = "tcp"
-forward = "snat"
-"#;
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const BACKEND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 8080);
@@ -62,13 +41,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let config = Config::parse(CONFIG, Path::new("weir.toml")).expect("good");
+        let weir = "[weir]\nsnat_addresses = [\"192.0.2.5\"]\ntcp_idle = \"60s\"\necho = true\n";
+        let config = parse(&(WEB.replace("[weir]\n", weir) + "forward = \"snat\"\n"));
         let plane = Faulty::new(Fake::new(capacity(&config)), 0, 3);
         plane.inner.tables.now_ns.set(1_000_000_000_000);
-        let mut registries = Registries::default();
-        registries.expect("local", "file services.d".into());
         let now = Instant::now();
-        let controller = Controller::new(config, plane, registries, now);
+        let controller = Controller::new(config, plane, registries(), now);
         let mut world = Self { controller, now };
         world.says(Some("10.0.0.1"));
         world
@@ -76,17 +54,9 @@ impl World {
 
     /// The registry lists one backend, or only another one.
     fn says(&mut self, address: Option<&str>) {
-        let endpoint = Endpoint {
-            id: "b".into(),
-            address: address.unwrap_or("10.0.0.2").parse().expect("good"),
-            port: 8080,
-            weight: 1,
-            zone: None,
-            forward: None,
-            server_id: None,
-        };
+        let endpoint = endpoint("b", address.unwrap_or("10.0.0.2"), 1);
         let report = Report::Snapshot([("web".to_owned(), vec![endpoint].into())].into());
-        self.controller.hear([Update { registry: "local".into(), report }], self.now);
+        stage::say(&mut self.controller, report, self.now);
     }
 
     /// Sends a packet, and says where it goes from and to.
@@ -240,13 +210,9 @@ fn flows_outlive_the_controller() {
 fn a_backend_that_nobody_can_send_to_is_said() {
     let mut world = World::new();
     let endpoint = |id: &str, address: &str, forward| Endpoint {
-        id: id.into(),
-        address: address.parse().expect("good"),
         port: 80,
-        weight: 1,
-        zone: None,
         forward: Some(forward),
-        server_id: None,
+        ..stage::endpoint(id, address, 1)
     };
     let all = [
         endpoint("near", "10.0.0.1", Forward::L2),
@@ -254,7 +220,7 @@ fn a_backend_that_nobody_can_send_to_is_said() {
         endpoint("tunnel", "10.0.0.2", Forward::Gue),
     ];
     let report = Report::Snapshot([("web".to_owned(), all.into())].into());
-    world.controller.hear([Update { registry: "local".into(), report }], world.now);
+    stage::say(&mut world.controller, report, world.now);
     let mut hops = NextHops::default();
     let frame =
         Frame { ifindex: 3, tags: abi::Tags::vlan(7), source: [2; 6], destination: [4; 6], mtu: 1500, port: None };

@@ -1,29 +1,20 @@
 //! The controller on a fake data plane: what it makes of what registries say.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use lb_common::abi;
+
+use super::behind::RETRY;
+use super::readiness::NEIGHBOURS;
+use super::stage::{WEB, endpoint, parse, registries};
 use super::*;
 use crate::dataplane::{Fake, Faulty};
-use crate::nexthop::{NextHops, Reached};
+use crate::nexthop::{Hop, NextHops, Reached, StackReason};
 use crate::source::{Endpoint, Report, Snapshot};
 
-const CONFIG: &str = r#"
-[weir]
-table_size = 251
-
-[[interface]]
-name = "eth0"
-
-[registry.local]
-path = "services.d"
-
-[[service]]
-name = "web"
-vip = "203.0.113.10"
-port = 80
-protocol = "tcp"
-
+/// With the service `dns`, which has a limit.
+fn text() -> String {
+    let dns = r#"
 [[service]]
 name = "dns"
 vip = "203.0.113.10"
@@ -31,33 +22,17 @@ port = 53
 protocol = "udp"
 limit = { per = "source", rate = 10, unit = "packets/s" }
 "#;
+    WEB.to_owned() + dns
+}
 
 fn controller<P: DataPlane>(make: impl FnOnce(Fake) -> P) -> Controller<P> {
-    let config = Config::parse(CONFIG, Path::new("weir.toml")).unwrap();
+    let config = parse(&text());
     let plane = make(Fake::new(capacity(&config)));
     Controller::new(config, plane, registries(), Instant::now())
 }
 
-fn registries() -> Registries {
-    let mut registries = Registries::default();
-    registries.expect("local", "file services.d".into());
-    registries
-}
-
-fn endpoint(id: &str, address: &str, weight: u16) -> Endpoint {
-    Endpoint {
-        id: id.into(),
-        address: address.parse().unwrap(),
-        port: 8080,
-        weight,
-        zone: None,
-        forward: None,
-        server_id: None,
-    }
-}
-
 fn say<P: DataPlane>(controller: &mut Controller<P>, report: Report) {
-    controller.hear([Update { registry: "local".into(), report }], Instant::now());
+    stage::say(controller, report, Instant::now());
 }
 
 fn snapshot(services: &[(&str, &[Endpoint])]) -> Report {
@@ -117,7 +92,7 @@ fn a_service_that_refuses_everything_says_why() {
 
 #[test]
 fn without_any_registry_to_wait_for_it_is_ready() {
-    let config = Config::parse(&CONFIG[..CONFIG.find("[[service]]").unwrap()], Path::new("weir.toml")).unwrap();
+    let config = parse(&WEB[..WEB.find("[[service]]").unwrap()]);
     let plane = Fake::new(capacity(&config));
     let now = Instant::now();
     assert!(Controller::new(config, plane, Registries::default(), now).is_ready(now));
@@ -160,12 +135,10 @@ fn unfit_endpoints_are_left_out_with_a_reason() {
 
 #[test]
 fn as_many_backends_as_there_may_be_can_all_be_replaced() {
-    let config = CONFIG.replace("table_size = 251", "table_size = 251\nmax_backends = 2\nmax_flows = 1024");
-    let config = Config::parse(&config, Path::new("weir.toml")).unwrap();
+    let config = text().replace("table_size = 251", "table_size = 251\nmax_backends = 2\nmax_flows = 1024");
+    let config = parse(&config);
     let plane = Fake::new(capacity(&config));
-    let mut registries = Registries::default();
-    registries.expect("local", "file services.d".into());
-    let mut controller = Controller::new(config, plane, registries, Instant::now());
+    let mut controller = Controller::new(config, plane, registries(), Instant::now());
     let web = |names: &[&str]| {
         let endpoint = |name: &&str| endpoint(name, &format!("10.0.0.{}", name.as_bytes()[0]), 1);
         snapshot(&[("web", &names.iter().map(endpoint).collect::<Vec<_>>())])
@@ -234,8 +207,8 @@ fn readiness_waits_for_neighbours_but_not_for_ever() {
 #[test]
 fn after_a_restart_a_ramp_waits_for_its_registry() {
     let config =
-        CONFIG.replace("protocol = \"tcp\"", "protocol = \"tcp\"\nslow_start = { over = \"1m\", max_moved = \"5%\" }");
-    let config = Config::parse(&config, Path::new("weir.toml")).unwrap();
+        text().replace("protocol = \"tcp\"", "protocol = \"tcp\"\nslow_start = { over = \"1m\", max_moved = \"5%\" }");
+    let config = parse(&config);
     let (a, b) = (endpoint("a", "10.0.0.1", 100), endpoint("b", "10.0.0.2", 100));
     let plane = Fake::new(capacity(&config));
     let mut first = Controller::new(config, plane, registries(), Instant::now());
@@ -307,7 +280,7 @@ fn whoever_takes_over_changes_nothing_until_it_knows_better() {
 fn another_registry_that_is_empty_removes_nothing_either() {
     let mut controller = controller(|fake| fake);
     say(&mut controller, snapshot(&[("web", &[endpoint("a", "10.0.0.1", 1)])]));
-    let other = Config::parse(&CONFIG.replace("services.d", "other.d"), Path::new("weir.toml")).unwrap();
+    let other = parse(&text().replace("services.d", "other.d"));
     assert_eq!(controller.unheard(&other), ["local"]);
     let answers = BTreeMap::from([("local".to_owned(), Snapshot::default())]);
     let report = controller.preview(&other, &answers, &[]).unwrap();
