@@ -102,6 +102,14 @@ pub struct DesiredBackend {
     pub way: Way,
 }
 
+impl DesiredBackend {
+    /// One with all of its weight, of which no more is known.
+    pub fn new(id: impl Into<Arc<str>>, weight: u16, forward: Forward, way: Way) -> Self {
+        let share = u32::from(weight) * abi::Backend::WEIGHT_ONE;
+        Self { id: id.into(), weight, share, lingers: false, zone: None, forward, server_id: None, way }
+    }
+}
+
 /// Merges everything into the desired state, and says by service what had to be left out.
 ///
 /// A service that no registry has spoken of yet is not there: its packets pass as a stranger's. What `state` holds and

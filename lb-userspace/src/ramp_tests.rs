@@ -6,9 +6,9 @@ use lb_common::abi::{Backend, Service};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Share;
+use crate::config::{Forward, Share};
 use crate::controller::capacity;
-use crate::desired::DesiredBackend;
+use crate::desired::{DesiredBackend, Way};
 use crate::plan::BackendState;
 
 /// A weight of the registry's as a share.
@@ -60,17 +60,7 @@ impl Stage {
     fn hear(&mut self, weights: &[u16]) -> Seen {
         let mut service = DesiredService { name: "web".into(), ..DesiredService::default() };
         for (number, &weight) in weights.iter().enumerate() {
-            let id = format!("b{number}");
-            let backend = DesiredBackend {
-                id: id.into(),
-                weight,
-                share: share(weight),
-                lingers: false,
-                zone: None,
-                forward: crate::config::Forward::Nat,
-                server_id: None,
-                way: crate::desired::Way::STACK,
-            };
+            let backend = DesiredBackend::new(format!("b{number}"), weight, Forward::Nat, Way::STACK);
             service.backends.insert(listens(number), backend);
         }
         let mut desired = Desired::default();

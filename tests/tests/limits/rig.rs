@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::Refusal;
-use lb_common::abi::{self, Backend, Delivery, Device, DeviceFlags, LimitCount, Tags};
+use lb_common::abi::{self, Delivery, Device, DeviceFlags, LimitCount, Tags};
 use weir::config::{Direction, Forward, Limit, Over, Per, Unit};
 use weir::dataplane::kernel::{Kernel, Object};
 use weir::dataplane::{Capacity, DataPlane as _};
@@ -90,23 +90,15 @@ pub(crate) fn send(program: &Xdp, frame: &[u8], times: u32) -> u32 {
 fn desired(limit: abi::Limit) -> (Vip, Desired) {
     let vip = Vip { address: VIP.into(), port: PORT, protocol: Protocol::Udp };
     let listens = SocketAddr::from((Ipv4Addr::new(10, 0, 1, 15), PORT));
-    let backend = DesiredBackend {
-        id: "b1".into(),
-        weight: 1,
-        share: Backend::WEIGHT_ONE,
-        lingers: false,
-        zone: None,
-        forward: Forward::L2,
-        server_id: None,
-        way: Way {
-            delivery: Delivery::DEVICE,
-            ifindex: INGRESS,
-            mtu: 1500,
-            mac_destination: [2, 0, 0, 0, 1, 1],
-            mac_source: [2, 0, 0, 0, 1, 2],
-            tags: Tags::NONE,
-        },
+    let way = Way {
+        delivery: Delivery::DEVICE,
+        ifindex: INGRESS,
+        mtu: 1500,
+        mac_destination: [2, 0, 0, 0, 1, 1],
+        mac_source: [2, 0, 0, 0, 1, 2],
+        tags: Tags::NONE,
     };
+    let backend = DesiredBackend::new("b1", 1, Forward::L2, way);
     let service = DesiredService {
         name: "limited".to_owned(),
         seed: 42,

@@ -42,18 +42,7 @@ fn device(ifindex: u32, mtu: u32) -> Way {
 fn service(backends: &[(&str, u16, Way)], limits: &[Limit]) -> DesiredService {
     let backend = |&(address, port, way): &(&str, u16, Way)| {
         let listens = SocketAddr::new(address.parse().expect("an address"), port);
-        let (weight, share) = (1, lb_common::abi::Backend::WEIGHT_ONE);
-        let backend = DesiredBackend {
-            id: listens.to_string().into(),
-            weight,
-            share,
-            lingers: false,
-            zone: None,
-            forward: Forward::Nat,
-            server_id: None,
-            way,
-        };
-        (listens, backend)
+        (listens, DesiredBackend::new(listens.to_string(), 1, Forward::Nat, way))
     };
     DesiredService {
         name: String::new(),

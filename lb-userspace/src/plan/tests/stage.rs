@@ -23,18 +23,7 @@ pub(super) fn vip(last: u8) -> Vip {
 fn backend(last: u8, weight: u16) -> (SocketAddr, DesiredBackend) {
     let listens = SocketAddr::from(([10, 0, 0, last], 8080));
     let way = Way { delivery: Delivery::DEVICE, ifindex: 7, mtu: 1500, ..Way::STACK };
-    let share = u32::from(weight) * Backend::WEIGHT_ONE;
-    let backend = DesiredBackend {
-        id: format!("b{last}").into(),
-        weight,
-        share,
-        lingers: false,
-        zone: None,
-        forward: Forward::Nat,
-        server_id: None,
-        way,
-    };
-    (listens, backend)
+    (listens, DesiredBackend::new(format!("b{last}"), weight, Forward::Nat, way))
 }
 
 /// VIPs by their last byte, each with backends by theirs and their weights.

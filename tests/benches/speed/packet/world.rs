@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_common::abi::{
-    Backend, Delivery, Device, DeviceFlags, Flow, FlowFlags, FlowKey, Limit, LimitFlags, LimitScope, Settings, Slot,
-    Table, Tags,
+    Delivery, Device, DeviceFlags, Flow, FlowFlags, FlowKey, Limit, LimitFlags, LimitScope, Settings, Slot, Table, Tags,
 };
 use lb_common::gcra::TICKS_PER_NS;
 use lb_common::{Address, hash};
@@ -210,17 +209,7 @@ fn service(n: u32, kind: &Kind) -> Result<(Vip, DesiredService)> {
         let address =
             if kind.v4 { format!("10.{n}.{}.{}", i / 250, i % 250 + 1) } else { format!("fd00:{n:x}::{i:x}") };
         let listens = SocketAddr::new(address.parse()?, 8080);
-        let backend = DesiredBackend {
-            id: listens.to_string().into(),
-            weight: 1,
-            share: Backend::WEIGHT_ONE,
-            lingers: false,
-            zone: None,
-            forward: kind.forward,
-            server_id: None,
-            way,
-        };
-        anyhow::Ok((listens, backend))
+        anyhow::Ok((listens, DesiredBackend::new(listens.to_string(), 1, kind.forward, way)))
     };
     let limits = match kind.limited {
         Limited::No => vec![],
