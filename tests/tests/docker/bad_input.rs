@@ -18,27 +18,21 @@ fn bad_labels_are_told_by_the_containers_name_and_the_rest_goes_on() {
     serves("one good container");
 
     let left_out = |name: &str, reason: &str| format!("container {name} is left out: {reason}");
-    for (name, bad, problem) in [
-        (
-            "bad-port",
-            declared("bad-port").network(NETWORK).label("weir.port", "eighty"),
-            left_out("bad-port", "weir.port: found \"eighty\", expected an integer from 0 to 65535"),
-        ),
-        (
-            "bad-weight",
-            declared("bad-weight").network(NETWORK).label("weir.weight", "-1"),
-            left_out("bad-weight", "weir.weight: found \"-1\", expected an integer from 0 to 65535"),
-        ),
+    let labelled = [
+        ("bad-port", "weir.port", "eighty", "weir.port: found \"eighty\", expected an integer from 0 to 65535"),
+        ("bad-weight", "weir.weight", "-1", "weir.weight: found \"-1\", expected an integer from 0 to 65535"),
         (
             "typo",
-            declared("typo").network(NETWORK).label("weir.wieght", "5"),
-            left_out("typo", "\"weir.wieght\": found an unknown label, expected weir.weight (did you mean that?)"),
+            "weir.wieght",
+            "5",
+            "\"weir.wieght\": found an unknown label, expected weir.weight (did you mean that?)",
         ),
-        (
-            "bad-mode",
-            declared("bad-mode").network(NETWORK).label("weir.forward", "magic"),
-            left_out("bad-mode", "weir.forward: found \"magic\", expected nat, snat, l2, ipip or gue"),
-        ),
+        ("bad-mode", "weir.forward", "magic", "weir.forward: found \"magic\", expected nat, snat, l2, ipip or gue"),
+    ]
+    .map(|(name, label, value, reason)| {
+        (name, declared(name).network(NETWORK).label(label, value), left_out(name, reason))
+    });
+    let others = [
         (
             "bad-vip",
             with_vip("bad-vip", "other", "203.0.113.10"),
@@ -69,7 +63,8 @@ fn bad_labels_are_told_by_the_containers_name_and_the_rest_goes_on() {
             declared("lonely").option("--network", "none"),
             left_out("lonely", "found no network (network_mode none), expected one"),
         ),
-    ] {
+    ];
+    for (name, bad, problem) in labelled.into_iter().chain(others) {
         let container = host.engine.run(&bad).unwrap();
         weir.await_problem(&[&problem]);
         serves(name);
