@@ -11,7 +11,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -21,6 +20,7 @@ use super::frames::{FrameSocket, LONGEST};
 use super::netns::Netns;
 use super::traffic::raise_priority;
 use super::wait::wait_until;
+use super::worker::Worker;
 
 /// How many frames may be under way, each way: at 10 ms, those of 400,000 a second. More are lost, and counted.
 const MOST_UNDER_WAY: usize = 4_096;
@@ -39,10 +39,9 @@ const UP_WITHIN: Duration = Duration::from_secs(10);
 /// A port of the switch whose cable is long, for as long as this lives; nothing passes afterwards.
 #[derive(Debug)]
 pub struct DelayLine {
-    stop: Arc<AtomicBool>,
     lost: Arc<AtomicU64>,
     carried: Arc<AtomicU64>,
-    threads: Vec<JoinHandle<()>>,
+    workers: Vec<Worker>,
 }
 
 impl DelayLine {
@@ -70,7 +69,7 @@ impl DelayLine {
             Ok(Arc::new(socket))
         };
         let (near, far) = (open(port)?, open(&line)?);
-        let mut this = Self { stop: Arc::default(), lost: Arc::default(), carried: Arc::default(), threads: vec![] };
+        let mut this = Self { lost: Arc::default(), carried: Arc::default(), workers: vec![] };
         for (from, to) in [(&near, &far), (&far, &near)] {
             let way = Way {
                 from: Arc::clone(from),
@@ -80,14 +79,13 @@ impl DelayLine {
                 carried: Arc::clone(&this.carried),
                 under_way: VecDeque::new(),
             };
-            let stop = Arc::clone(&this.stop);
-            let thread = std::thread::Builder::new().name("delay line".to_owned()).spawn(move || {
+            let worker = Worker::start("delay line", move |stop| {
                 raise_priority();
-                if let Err(error) = way.run(&stop) {
+                if let Err(error) = way.run(stop) {
                     panic!("a delay line ends: {error:#}");
                 }
             })?;
-            this.threads.push(thread);
+            this.workers.push(worker);
         }
         Ok(this)
     }
@@ -101,19 +99,6 @@ impl DelayLine {
     /// buffer, or a device did not take them. What a network would lose is lost elsewhere.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for DelayLine {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            if let Err(panic) = thread.join()
-                && !std::thread::panicking()
-            {
-                std::panic::resume_unwind(panic);
-            }
-        }
     }
 }
 

@@ -5,20 +5,19 @@
 
 use std::io::IoSliceMut;
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind,
     recvmsg, setsockopt, socket, sockopt,
 };
-use nix::sys::time::TimeSpec;
 
 use super::netns::Netns;
+use super::wait::wait_readable;
 
 /// The longest frame there is, with room to spare.
 pub(super) const LONGEST: usize = 65_536 + 64;
@@ -68,13 +67,7 @@ impl FrameSocket {
 
     /// Waits until a frame is there, at most so long; whether one is.
     pub(super) fn wait(&self, within: Duration) -> Result<bool> {
-        let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        match ppoll(&mut ready, Some(TimeSpec::from_duration(within)), None) {
-            Ok(count) => Ok(count != 0),
-            // A signal: the caller looks at the time again.
-            Err(Errno::EINTR) => Ok(true),
-            Err(error) => Err(error).context("cannot wait for a frame"),
-        }
+        wait_readable(&self.socket, within).context("cannot wait for a frame")
     }
 
     /// The first frame to arrive within this time that is the one looked for; others are passed over, and described

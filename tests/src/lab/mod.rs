@@ -55,6 +55,7 @@ mod udp_echo;
 mod udp_load;
 mod wait;
 mod weir;
+mod worker;
 
 pub use addresses::{
     HOP_NEAR_V4, HOP_NEAR_V6, VIP_V4_PREFIX, VIP_V6_PREFIX, WEIR_BACK_V4, WEIR_BACK_V6, WEIR_FRONT_V4, WEIR_FRONT_V6,
@@ -83,3 +84,4 @@ pub use udp_echo::{UDP_PORT, UdpEcho};
 pub use udp_load::{UdpLoad, UdpReport};
 pub use wait::{WaitError, wait_until};
 pub use weir::{CliOutput, WeirProcess, default_binary as weir_binary};
+pub use worker::Worker;

@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, setns};
 use tokio::sync::oneshot;
 
 use super::command;
+use super::worker::see_off;
 
 /// A network namespace that has a name under /run/netns. Clones are the same namespace.
 #[derive(Debug, Clone)]
@@ -155,11 +156,7 @@ impl Drop for Task {
         // Dropping the sender is the word to stop.
         drop(self.stop.take());
         let Some(thread) = self.thread.take() else { return };
-        // The thread has to be gone before its namespace can be; its panic fails the test, unless one does already.
-        if let Err(panic) = thread.join()
-            && !std::thread::panicking()
-        {
-            std::panic::resume_unwind(panic);
-        }
+        // The thread has to be gone before its namespace can be.
+        see_off(thread);
     }
 }

@@ -1,7 +1,12 @@
 //! Waiting for a condition, with a deadline.
 
 use std::fmt;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 
 /// How long a condition is left alone at least.
 const INTERVAL: Duration = Duration::from_millis(2);
@@ -40,5 +45,16 @@ pub fn wait_until<T>(what: &str, deadline: Duration, mut condition: impl FnMut()
         }
         // To look may take a program that is started: not more than half of a processor, which what is waited for may want.
         std::thread::sleep(looks.elapsed().clamp(INTERVAL, LONGEST));
+    }
+}
+
+/// Waits until something can be read from a socket, or somebody accepted from it, at most so long; whether it can be tried.
+pub(super) fn wait_readable(socket: &impl AsFd, within: Duration) -> nix::Result<bool> {
+    let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    match ppoll(&mut ready, Some(TimeSpec::from_duration(within)), None) {
+        Ok(count) => Ok(count != 0),
+        // A signal: the caller looks at the time again.
+        Err(Errno::EINTR) => Ok(true),
+        Err(error) => Err(error),
     }
 }

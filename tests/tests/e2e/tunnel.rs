@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use weir_tests::lab::{BACK, FRONT, FrameSocket, HOST_DEVICE, Lab, WEIR_BACK_V4, WEIR_BACK_V6, vip_v4, vip_v6};
+use weir_tests::lab::{BACK, FRONT, FrameSocket, HOST_DEVICE, Lab, WEIR_BACK_V4, WEIR_BACK_V6, Worker, vip_v4, vip_v6};
 
 use crate::craft::{Way, udp};
 
@@ -51,8 +50,7 @@ impl Tunnel {
 
 /// A balancer made by hand: wraps what clients send to the VIPs, until it is dropped.
 pub(crate) struct Balancer {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
 impl Balancer {
@@ -60,10 +58,9 @@ impl Balancer {
         let front = FrameSocket::open(&lab.weir, FRONT).unwrap();
         let back = FrameSocket::open(&lab.weir, BACK).unwrap();
         let ethernet = [lab.backends[0].netns.mac(HOST_DEVICE).unwrap(), lab.weir.mac(BACK).unwrap()];
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, lab) = (Arc::clone(&stop), Arc::clone(lab));
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
+        let lab = Arc::clone(lab);
+        let worker = Worker::start("balancer", move |stop| {
+            while !stop.load(Ordering::Relaxed) {
                 let Some(frame) = front.receive(Duration::from_millis(20)).unwrap() else { continue };
                 if let Some(inner) = for_a_vip(&frame) {
                     let wrapped = tunnel.wrap(&lab, ethernet, inner);
@@ -72,19 +69,7 @@ impl Balancer {
                 }
             }
         });
-        Self { stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take()
-            && let Err(panic) = thread.join()
-            && !std::thread::panicking()
-        {
-            std::panic::resume_unwind(panic);
-        }
+        Self { _worker: worker.unwrap() }
     }
 }
 

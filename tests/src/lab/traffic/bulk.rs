@@ -4,14 +4,15 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::priority;
+use super::{kernel_counter, priority};
 use crate::lab::netns::Netns;
+use crate::lab::wait::wait_readable;
+use crate::lab::worker::Worker;
 
 /// How finely it is noted when bytes arrived.
 const BIN: Duration = Duration::from_millis(10);
@@ -27,8 +28,7 @@ type Arrivals = Arc<Mutex<Vec<(Instant, u64)>>>;
 #[derive(Debug)]
 pub struct BulkServer {
     arrivals: Arrivals,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
 /// What came of an upload.
@@ -49,19 +49,23 @@ impl BulkServer {
         let listener =
             netns.run(|| TcpListener::bind(address)).with_context(|| format!("cannot listen on {address}"))?;
         listener.set_nonblocking(true)?;
-        let (arrivals, stop) = (Arrivals::default(), Arc::<AtomicBool>::default());
-        let (noted, stopped) = (Arc::clone(&arrivals), Arc::clone(&stop));
-        let thread = std::thread::Builder::new().name("bulk server".to_owned()).spawn(move || {
+        let arrivals = Arrivals::default();
+        let noted = Arc::clone(&arrivals);
+        let worker = Worker::start("bulk server", move |stop| {
             priority::raise();
-            while !stopped.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
+                if !wait_readable(&listener, PATIENCE).expect("a listener can be waited for") {
+                    continue;
+                }
                 match listener.accept() {
-                    Ok((stream, _)) => drain(stream, &noted, &stopped),
-                    // Nobody is there, or somebody is there no more.
-                    Err(_) => std::thread::sleep(PATIENCE),
+                    Ok((stream, _)) => drain(stream, &noted, stop),
+                    // Somebody is there no more.
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {}
+                    Err(error) => panic!("the bulk server cannot accept a connection: {error}"),
                 }
             }
         })?;
-        Ok(Self { arrivals, stop, thread: Some(thread) })
+        Ok(Self { arrivals, _worker: worker })
     }
 
     /// Sends to it from a namespace as fast as TCP does, for so long, by way of `target`. `congestion` is how TCP finds out how
@@ -81,18 +85,6 @@ impl BulkServer {
             }
         }
         Ok(BulkReport { read, retransmitted, sending })
-    }
-}
-
-impl Drop for BulkServer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take()
-            && let Err(panic) = thread.join()
-            && !std::thread::panicking()
-        {
-            std::panic::resume_unwind(panic);
-        }
     }
 }
 
@@ -151,18 +143,4 @@ fn drain(mut stream: TcpStream, arrivals: &Arrivals, stop: &AtomicBool) {
 /// How many segments a namespace has sent again so far.
 fn retransmitted(netns: &Netns) -> Result<u64> {
     kernel_counter(netns, "snmp", "Tcp", "RetransSegs")
-}
-
-/// What the kernel of a namespace has counted: of a table of /proc/net (`snmp`, `netstat`), in a group's lines, the number
-/// under this name.
-pub fn kernel_counter(netns: &Netns, table: &str, group: &str, name: &str) -> Result<u64> {
-    // Of the thread that reads, so it is read in the namespace.
-    let path = format!("/proc/thread-self/net/{table}");
-    let text = netns.run(|| std::fs::read_to_string(&path)).with_context(|| format!("cannot read {path}"))?;
-    let start = format!("{group}: ");
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix(&start));
-    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-    let mut pairs = names.split_whitespace().zip(values.split_whitespace());
-    let value = pairs.find(|(found, _)| *found == name).and_then(|(_, value)| value.parse().ok());
-    value.with_context(|| format!("the kernel does not count {name} of {group} in {path}"))
 }

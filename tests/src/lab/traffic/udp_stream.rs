@@ -11,6 +11,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::answerer::{STREAMED, take_apart};
 use super::priority;
 use crate::lab::netns::Netns;
+use crate::lab::worker::Worker;
 
 /// How often datagrams that are due are sent and answers that came are read.
 const TICK: Duration = Duration::from_millis(1);
@@ -54,9 +55,8 @@ impl StreamReport {
 /// A stream until it is stopped.
 #[derive(Debug)]
 pub struct UdpStream {
-    stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
-    thread: Option<std::thread::JoinHandle<StreamReport>>,
+    worker: Worker<StreamReport>,
 }
 
 impl UdpStream {
@@ -73,15 +73,14 @@ impl UdpStream {
             Ok(socket)
         };
         let sockets = netns.run(|| (0..flows.max(1)).map(open).collect::<Result<Vec<_>>>())?;
-        let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let sent = Arc::<AtomicU64>::default();
         let mut stream = Stream::new(sockets, rate_per_s, Arc::clone(&sent));
-        let stopped = Arc::clone(&stop);
         // Sockets stay in the namespace that they were made in.
-        let thread = std::thread::Builder::new().name("udp stream".to_owned()).spawn(move || {
+        let worker = Worker::start("udp stream", move |stop| {
             priority::raise();
-            stream.run(&stopped)
+            stream.run(stop)
         })?;
-        Ok(Self { stop, sent, thread: Some(thread) })
+        Ok(Self { sent, worker })
     }
 
     /// How many were sent so far.
@@ -93,22 +92,8 @@ impl UdpStream {
     ///
     /// # Panics
     /// With the thread's own panic.
-    pub fn stop(mut self) -> StreamReport {
-        self.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().expect("it is taken once");
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-}
-
-impl Drop for UdpStream {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take()
-            && let Err(panic) = thread.join()
-            && !std::thread::panicking()
-        {
-            std::panic::resume_unwind(panic);
-        }
+    pub fn stop(self) -> StreamReport {
+        self.worker.finish()
     }
 }
 
@@ -207,20 +192,4 @@ impl Stream {
             None => self.backends[flow] = Some(name.to_owned()),
         }
     }
-}
-
-/// How many datagrams the kernel of a namespace has had to drop because a socket's buffer was full: the test's own
-/// doing, not the network's.
-pub fn udp_buffer_errors(netns: &Netns) -> Result<u64> {
-    // Of the thread that reads, so it is read in the namespace.
-    let read = |path: &str| netns.run(|| std::fs::read_to_string(path)).with_context(|| format!("cannot read {path}"));
-    let v4 = read("/proc/thread-self/net/snmp")?;
-    let mut lines = v4.lines().filter_map(|line| line.strip_prefix("Udp: "));
-    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-    let mut pairs = names.split_whitespace().zip(values.split_whitespace());
-    let v4 = pairs.find(|(name, _)| *name == "RcvbufErrors").and_then(|(_, value)| value.parse::<u64>().ok());
-    let v6 = read("/proc/thread-self/net/snmp6")?;
-    let v6 =
-        v6.lines().find_map(|line| line.strip_prefix("Udp6RcvbufErrors")).and_then(|rest| rest.trim().parse().ok());
-    v4.zip(v6).map(|(v4, v6): (u64, u64)| v4 + v6).context("the kernel does not count RcvbufErrors")
 }
