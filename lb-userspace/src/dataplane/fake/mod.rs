@@ -1,24 +1,19 @@
 //! A data plane without a kernel: the host's tables, written by the same operations.
 
+mod limits;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_common::Refusal;
-use lb_common::Tables as _;
 use lb_common::abi::{
     Backend, Connection, Flow, FlowKey, LimitCount, Order, OrderKey, PORT_WORDS, Service, Slot, Snat, SnatReply,
     SnatReplyKey, Table, Tally, Traffic,
 };
-use lb_common::host::{HostBucket, HostBuckets, HostFlows, HostTables, Owned};
-use lb_common::limits::LimitTables as _;
-
-use lb_common::gcra::Bucket as _;
-use lb_common::{gauge, gcra};
+use lb_common::host::{HostBuckets, HostFlows, HostTables, Owned};
+use lb_common::{Refusal, Tables as _};
 
 use super::{Capacity, DataPlane, Dump, Gauge, Left, Op, Release, present};
-use crate::limiter;
 
 /// The host's tables as a data plane: packets are decided by the same code as in the kernel.
 #[derive(Debug)]
@@ -33,13 +28,6 @@ pub struct Fake {
 }
 
 impl Fake {
-    fn gauge(&self, gauge: &Gauge) -> Option<HostBucket<'_>> {
-        match gauge {
-            Gauge::Service(limit) => self.tables.service_bucket(*limit),
-            Gauge::Own(key) => self.tables.buckets.shared().known(key).map(HostBucket::Own),
-        }
-    }
-
     /// Empty tables of this size.
     pub fn new(capacity: Capacity) -> Self {
         let size = |n: u32| n as usize;
@@ -75,26 +63,8 @@ impl DataPlane for Fake {
     fn apply(&mut self, op: &Op) -> Result<()> {
         let tables = &mut self.tables;
         match op {
-            Op::PutLimit { id, limit } => {
-                *at(&mut tables.limits, *id)? = *limit;
-                at(&mut tables.service_buckets, *id)?.set(0);
-                at(&mut tables.shares, *id)?.iter().for_each(|word| word.set(0));
-                tables.limit_counts.get_mut().remove(id);
-                tables.buckets.shared().forget(*id);
-            }
-            Op::ChangeLimit { id, limit } => {
-                let old = std::mem::replace(at(&mut tables.limits, *id)?, *limit);
-                let now = gcra::ticks(tables.now_ns());
-                let own = at(&mut tables.service_buckets, *id)?;
-                own.set(limiter::carried_over(&old, limit, own.get(), now));
-                let shared = tables.buckets.shared();
-                for owned in shared.iter().filter(|owned| owned.key.limit == *id) {
-                    if let Some(bucket) = shared.known(&owned.key) {
-                        let empty_at = limiter::carried_over(&old, limit, owned.level.empty_at, now);
-                        bucket.store(empty_at, Ordering::Relaxed);
-                    }
-                }
-            }
+            Op::PutLimit { id, limit } => self.put_limit(*id, *limit)?,
+            Op::ChangeLimit { id, limit } => self.change_limit(*id, limit)?,
             Op::PutBackend { id, backend } => {
                 *at(&mut tables.backends, *id)? = *backend;
                 self.gone += tables.backend_traffic.get_mut().remove(id).unwrap_or_default();
@@ -224,33 +194,16 @@ impl DataPlane for Fake {
     }
 
     fn forget_connections(&mut self, left: &[Left]) -> Result<()> {
-        for Left { flow, connection, gauges } in left {
-            let all = self.tables.connections.get_mut();
-            if all.get(flow) != Some(connection) {
-                continue;
-            }
-            all.remove(flow);
-            for one in gauges {
-                if let Some(bucket) = self.gauge(one) {
-                    gauge::give_back(&bucket);
-                }
-            }
-        }
+        left.iter().for_each(|left| self.forget_connection(left));
         Ok(())
     }
 
     fn gauges(&self, limits: &[u32]) -> Result<Vec<(Gauge, u64)>> {
-        let shared = self.tables.buckets.shared();
-        let own = shared.iter().map(|owned| Gauge::Own(owned.key));
-        let all = limits.iter().map(|limit| Gauge::Service(*limit)).chain(own);
-        let words = all.filter_map(|gauge| Some((gauge, self.gauge(&gauge)?.load())));
-        Ok(words.filter(|(_, word)| gauge::is_gauge(*word)).map(|(gauge, word)| (gauge, gauge::count(word))).collect())
+        Ok(self.counted(limits))
     }
 
     fn correct_gauge(&mut self, gauge: &Gauge, from: u64, to: u64) -> Result<()> {
-        if let Some(bucket) = self.gauge(gauge) {
-            gauge::correct(&bucket, from, to);
-        }
+        self.correct(gauge, from, to);
         Ok(())
     }
 
