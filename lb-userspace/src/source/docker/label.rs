@@ -1,18 +1,16 @@
 //! The labels by which a container says what it serves.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+mod limits;
 
-use crate::config::{
-    Document, FORWARDS, Forward, LIMIT_KEYS, Limit, MAX_LIMITS, MAX_NAME_BYTES, nearest, one_of, quoted, read_limit,
-};
+use std::collections::BTreeMap;
+
+use crate::config::{FORWARDS, Forward, Limit, MAX_NAME_BYTES, nearest, one_of, quoted};
 use crate::source::unreachable_kind;
 use crate::vip::Vip;
+use limits::LIMIT;
 
 /// What all labels for Weir begin with.
 pub(in crate::source) const PREFIX: &str = "weir.";
-/// What the labels of limits begin with.
-const LIMIT: &str = "weir.limit.";
 /// The word of `weir.allow_networks` for whoever comes by an interface of the configuration.
 pub(in crate::source) const OUTSIDE: &str = "outside";
 /// How many VIPs a container may name, and how many networks.
@@ -159,45 +157,6 @@ impl Reader<'_> {
             }
         }
         vips
-    }
-
-    /// The limits: one written `weir.limit.KEY`, and others written `weir.limit.NAME.KEY`, in alphabetical order.
-    fn limits(&mut self) -> Vec<Limit> {
-        let mut texts: BTreeMap<&str, String> = BTreeMap::new();
-        for (label, value) in self.labels.iter().filter(|(label, _)| label.starts_with(LIMIT)) {
-            let rest = label.strip_prefix(LIMIT).unwrap_or_default();
-            let (name, key) = rest.rsplit_once('.').unwrap_or(("", rest));
-            let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-            if key.is_empty() || !key.bytes().all(bare) || LIMIT_KEYS.contains(&name) {
-                let expected = format!("{LIMIT}KEY or {LIMIT}NAME.KEY, where KEY is {}", one_of(&LIMIT_KEYS));
-                self.problems.push(format!("{}: found an unknown label, expected {expected}", quoted(label)));
-                continue;
-            }
-            // As weir.toml has it, so that the same code reads it.
-            let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-            let value = if digits && (value == "0" || !value.starts_with('0')) {
-                value.clone()
-            } else {
-                toml::Value::String(value.clone()).to_string()
-            };
-            let text = texts.entry(name).or_default();
-            text.push_str(&format!("{key} = {value}\n"));
-        }
-        if texts.len() > MAX_LIMITS {
-            self.problems.push(format!("{LIMIT}…: found {} limits, expected at most {MAX_LIMITS}", texts.len()));
-        }
-        let mut limits = Vec::new();
-        for (name, text) in texts.into_iter().take(MAX_LIMITS) {
-            match Document::read(Path::new("labels"), &text, read_limit) {
-                Ok(limit) => limits.push(limit),
-                Err(error) => {
-                    let prefix = if name.is_empty() { LIMIT.to_owned() } else { format!("{LIMIT}{name}.") };
-                    let told = error.problems.into_iter();
-                    self.problems.extend(told.map(|problem| format!("{prefix}{}: {}", problem.key, problem.text)));
-                }
-            }
-        }
-        limits
     }
 }
 
