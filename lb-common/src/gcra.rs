@@ -91,8 +91,14 @@ pub const MAX_UNITS: u32 = 1 << 17;
 /// Whoever makes a [`Limit`] sees to it that the product of `cost` and [`MAX_UNITS`] fits.
 #[inline(always)]
 pub const fn cost(limit: &Limit, units: u32) -> u64 {
+    scaled(limit.cost, limit.shift, units)
+}
+
+/// The same of a limit's [`Limit::cost`] and [`Limit::shift`].
+#[inline(always)]
+pub const fn scaled(cost: u64, shift: u32, units: u32) -> u64 {
     let units = if units > MAX_UNITS { MAX_UNITS } else { units };
-    (units as u64).wrapping_mul(limit.cost) >> (limit.shift & 63)
+    (units as u64).wrapping_mul(cost) >> (shift & 63)
 }
 
 /// What one packet asks of a bucket. All in ticks, and less than half of what 64 bits hold.

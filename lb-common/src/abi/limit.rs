@@ -115,8 +115,34 @@ pub struct BucketCell {
     pub seen: u64,
     /// Of a limit that marks, when the bucket will be empty that marked packets fill, too.
     pub debt: u64,
-    /// Always zero.
-    pub pad: [u64; 3],
+    /// What the fast way asks it.
+    pub plain: PlainLimit,
+}
+
+/// As much of a limit per service as the fast way asks, beside its bucket: one line of the cache for both. All zeroes of a limit that
+/// it does not ask.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlainLimit {
+    /// [`Limit::cost`].
+    pub cost: u64,
+    /// [`Limit::depth_ticks`].
+    pub depth_ticks: u64,
+    /// [`Limit::shift`].
+    pub shift: u32,
+    /// 1 of a limit of bytes, 0 of one of packets.
+    pub bytes: u32,
+}
+
+impl PlainLimit {
+    /// That of a limit.
+    pub const fn of(limit: &Limit) -> Self {
+        if limit.flags & LimitFlags::PLAIN == 0 || limit.scope != LimitScope::SERVICE {
+            return Self { cost: 0, depth_ticks: 0, shift: 0, bytes: 0 };
+        }
+        let bytes = if limit.unit == LimitUnit::BYTES { 1 } else { 0 };
+        Self { cost: limit.cost, depth_ticks: limit.depth_ticks, shift: limit.shift, bytes }
+    }
 }
 
 /// Whose bucket, under which limit.

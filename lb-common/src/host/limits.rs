@@ -1,6 +1,6 @@
 //! Limits on the host.
 
-use crate::abi::{BucketKey, Connection, FlowKey, Limit, LimitCount, SketchCell};
+use crate::abi::{BucketKey, Connection, FlowKey, Limit, LimitCount, PlainLimit, SketchCell};
 use crate::bucket_table::Taken;
 use crate::hash::mix;
 use crate::limits::{LimitTables, Said};
@@ -17,6 +17,11 @@ impl LimitTables for HostTables {
 
     fn service_bucket(&self, limit: u32) -> Option<HostBucket<'_>> {
         at(&self.service_buckets, limit).map(HostBucket::Service)
+    }
+
+    fn plain_bucket(&self, limit: u32) -> Option<(HostBucket<'_>, PlainLimit)> {
+        let plain = PlainLimit::of(self.limit(limit)?);
+        if plain.cost == 0 { None } else { Some((self.service_bucket(limit)?, plain)) }
     }
 
     fn find_bucket(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(HostOwn<'_>, Taken)> {

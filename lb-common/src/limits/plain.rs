@@ -21,13 +21,14 @@ pub fn plain<T: Tables>(
     // Nearly always there is one, and nobody else is at its bucket at this moment.
     if service.limits[1] == 0
         && let Some(only) = service.limits[0].checked_sub(1).map(u32::from)
-        && let Some(limit) = tables.limit(only)
-        && limit.scope == LimitScope::SERVICE
-        && let Some(bucket) = tables.service_bucket(only)
-        && let Admission::Admitted(_) = pour(1, limit, &bucket, now_ns, bytes)
+        && let Some((bucket, limit)) = tables.plain_bucket(only)
     {
-        tables.count_limit(only, Said::Admitted);
-        return Ok(());
+        let cost = gcra::scaled(limit.cost, limit.shift, if limit.bytes != 0 { bytes } else { 1 });
+        let room = Room::of(limit.depth_ticks, cost);
+        if let Admission::Admitted(_) = gcra::pour(1, room, &bucket, gcra::ticks(now_ns)) {
+            tables.count_limit(only, Said::Admitted);
+            return Ok(());
+        }
     }
     tables.ask_plain(id, &who(), bytes, now_ns)
 }

@@ -1,7 +1,7 @@
 //! What limits look things up in.
 
 use crate::Refusal;
-use crate::abi::{BucketKey, Connection, FlowKey, Limit, SketchCell};
+use crate::abi::{BucketKey, Connection, FlowKey, Limit, PlainLimit, SketchCell};
 use crate::bucket_table::Taken;
 use crate::connections;
 use crate::gcra::Bucket;
@@ -34,6 +34,8 @@ pub trait LimitTables {
     fn limit(&self, id: u32) -> Option<&Limit>;
     /// The one bucket of a limit per service.
     fn service_bucket(&self, limit: u32) -> Option<Self::Bucket<'_>>;
+    /// The same of one that the fast way asks, and what it asks.
+    fn plain_bucket(&self, limit: u32) -> Option<(Self::Bucket<'_>, PlainLimit)>;
     /// The bucket of a source or a backend, and how it came to be its own; none when there is none to be had. `now` and `depth`,
     /// which is how full it can be, in ticks.
     fn find_bucket(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(Self::Own<'_>, Taken)>;

@@ -4,7 +4,7 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use lb_common::abi::{BucketCell, BucketKey, Connection, FlowKey, Limit, SketchCell, WAYS};
+use lb_common::abi::{BucketCell, BucketKey, Connection, FlowKey, Limit, PlainLimit, SketchCell, WAYS};
 use lb_common::bucket_table::{self, BucketHash, Found, Group as _, Place, Taken};
 use lb_common::hash::mix;
 use lb_common::limits::{Asker, LimitTables, Said};
@@ -62,6 +62,16 @@ impl<const SKB: bool> LimitTables for Maps<SKB> {
     #[inline(always)]
     fn service_bucket(&self, limit: u32) -> Option<KernelBucket> {
         service_word::<{ offset_of!(BucketCell, empty_at) }>(limit)
+    }
+
+    #[inline(always)]
+    fn plain_bucket(&self, limit: u32) -> Option<(KernelBucket, PlainLimit)> {
+        let cell = NonNull::new(SERVICE_BUCKETS.get_ptr_mut(limit)?)?;
+        // SAFETY: a map's element, of integers. The controller may write a word of it meanwhile, and the next: of two rates, and
+        // two depths, a packet may then be held to one of the one and one of the other.
+        let plain = unsafe { (&raw const (*cell.as_ptr()).plain).read() };
+        const { assert!(offset_of!(BucketCell, empty_at) == 0) };
+        if plain.cost == 0 { None } else { Some((KernelBucket(cell.cast()), plain)) }
     }
 
     #[inline(always)]

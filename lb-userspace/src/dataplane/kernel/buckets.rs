@@ -1,9 +1,10 @@
 //! The buckets of limits, as programs have them: of services, and of sources and backends.
 
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
-use lb_common::abi::{BucketCell, BucketGroup, Limit, map};
+use lb_common::abi::{BucketCell, BucketGroup, Limit, PlainLimit, map};
 use lb_common::bucket_table::{self, BucketHash};
 use lb_common::gauge::{self, is_gauge};
 use lb_common::host::SharedBuckets;
@@ -86,8 +87,22 @@ impl Buckets {
 
     /// The level of a limit's own bucket.
     fn service(&self, limit: u32) -> Result<&AtomicU64> {
-        let word = limit as usize * (size_of::<BucketCell>() / size_of::<u64>());
+        self.service_word(limit, offset_of!(BucketCell, empty_at))
+    }
+
+    fn service_word(&self, limit: u32, at: usize) -> Result<&AtomicU64> {
+        let word = limit as usize * (size_of::<BucketCell>() / size_of::<u64>()) + at / size_of::<u64>();
         self.services.words().get(word).context("a limit without a bucket")
+    }
+
+    /// Writes what the fast way asks of a limit beside its bucket.
+    pub(super) fn describe(&mut self, id: u32, limit: &Limit) -> Result<()> {
+        const AT: usize = offset_of!(BucketCell, plain);
+        let PlainLimit { cost, depth_ticks, shift, bytes } = PlainLimit::of(limit);
+        self.services.store_u32(id, AT + offset_of!(PlainLimit, shift), shift)?;
+        self.services.store_u32(id, AT + offset_of!(PlainLimit, bytes), bytes)?;
+        self.services.store_u64(id, AT + offset_of!(PlainLimit, depth_ticks), depth_ticks)?;
+        self.services.store_u64(id, AT + offset_of!(PlainLimit, cost), cost)
     }
 
     /// Empties all of a limit's.
@@ -99,9 +114,9 @@ impl Buckets {
 
     /// Has all of a limit's hold as many units as before, now that it is another: see [`limiter::carried_over`].
     pub(super) fn carry_over(&self, id: u32, old: &Limit, new: &Limit) -> Result<()> {
-        let own = self.service(id)?;
         let now = now_ticks();
-        carry_over(own, old, new, now);
+        carry_over(self.service(id)?, old, new, now);
+        carry_over(self.service_word(id, offset_of!(BucketCell, debt))?, old, new, now);
         let shared = self.shared();
         for owned in shared.iter().filter(|owned| owned.key.limit == id) {
             if let Some(bucket) = shared.known(&owned.key) {

@@ -64,12 +64,14 @@ impl Kernel {
             // What an earlier limit with this id has left.
             self.buckets.forget(id)?;
         }
-        Ok(self.limits.set(id, limit, 0)?)
+        self.limits.set(id, limit, 0)?;
+        self.buckets.describe(id, &limit)
     }
 
     fn change_limit(&mut self, id: u32, limit: &Limit) -> Result<()> {
         let old = self.limits.get(&id, 0)?;
         self.limits.set(id, *limit, 0)?;
+        self.buckets.describe(id, limit)?;
         self.buckets.carry_over(id, &old, limit)
     }
 
