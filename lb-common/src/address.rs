@@ -57,6 +57,16 @@ impl Address {
         [(b as u64) << 32 | a as u64, (d as u64) << 32 | c as u64]
     }
 
+    /// The inverse of [`Self::halves`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "halves of words")]
+    pub const fn from_halves([high, low]: [u64; 2]) -> Self {
+        if cfg!(target_endian = "big") {
+            return Self { words: [(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32] };
+        }
+        Self { words: [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32] }
+    }
+
     /// The first `bits` of it, of 128, and zeroes behind them.
     #[inline(always)]
     #[must_use]

@@ -109,17 +109,16 @@ impl BucketHash {
     #[inline(always)]
     pub const fn place(&self, key: &BucketKey) -> Place {
         let [high, low] = key.who.halves();
-        let hash = mix(self.0.sum([high, low ^ (low >> 32), key.limit as u64]));
+        let hash = self.0.hash([high, low ^ (low >> 32), key.limit as u64]);
         Place { group: slot(hash, self.0.groups), tag: if hash == 0 { 1 } else { hash } }
     }
 }
 
 /// The bucket of a group at which a tag is looked for first.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "its lowest bits are meant")]
 pub const fn first(tag: u64) -> u32 {
-    // The upper half said which group.
-    tag as u32 & (WAYS - 1)
+    // Of the better half, whose upper bits said which group.
+    (tag >> 32) as u32 & (WAYS - 1)
 }
 
 /// The bucket with this tag; or one that becomes it, with no more in it than `depth`, which may also be [`GAUGE`] or [`LOOKUP`].

@@ -124,8 +124,7 @@ impl FlowHash {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "halves of a word")]
     pub const fn spot(&self, key: &[u64; 3]) -> Spot {
-        let sum = self.0.sum(*key);
-        let hash = (sum ^ sum >> 32).wrapping_mul(GOLDEN);
+        let hash = self.0.hash(*key);
         let upper = hash >> 32;
         Spot {
             group: ((upper * self.0.groups as u64) >> 32) as u32,

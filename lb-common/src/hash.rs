@@ -79,10 +79,12 @@ impl Keyed {
         Self { groups: groups as u32, odd: [a, b, c] }
     }
 
-    /// The sum of the words' products: its upper bits are the better ones, and it is still to be mixed.
+    /// A key's hash. The sum of the words' products is good in its upper half, which one product more spreads over all of it.
     #[inline(always)]
-    pub(crate) const fn sum(&self, [a, b, c]: [u64; 3]) -> u64 {
-        a.wrapping_mul(self.odd[0]).wrapping_add(b.wrapping_mul(self.odd[1])).wrapping_add(c.wrapping_mul(self.odd[2]))
+    pub(crate) const fn hash(&self, [a, b, c]: [u64; 3]) -> u64 {
+        let [odd_a, odd_b, odd_c] = self.odd;
+        let sum = a.wrapping_mul(odd_a).wrapping_add(b.wrapping_mul(odd_b)).wrapping_add(c.wrapping_mul(odd_c));
+        (sum ^ sum >> 32).wrapping_mul(GOLDEN)
     }
 }
 

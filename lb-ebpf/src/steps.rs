@@ -83,7 +83,7 @@ mod packet;
 mod path;
 mod skb;
 
-pub use limits::{ask_limit, ask_plain, change_gauge, find_bucket};
+pub use limits::{ask_limit, ask_one_plain, ask_plain, change_gauge, find_bucket};
 use limits::{weir_admit, weir_note_connection};
 use packet::packet_steps;
 pub use skb::{from_host, from_port, observe};

@@ -216,6 +216,32 @@ mod tests {
         found.taken
     }
 
+    /// 65,536 sources that count up, in one network or each in one of its own, over 8,192 groups.
+    #[test]
+    fn neighbours_are_spread_over_groups_and_ways() {
+        fn v4(number: u16) -> Address {
+            Address::from_v4([10, 0, number.to_be_bytes()[0], number.to_be_bytes()[1]])
+        }
+        fn v6(network: u16, host: u16) -> Address {
+            let ([a, b], [c, d]) = (network.to_be_bytes(), host.to_be_bytes());
+            Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, a, b, 0, 0, 0, 0, 0, 0, c, d])
+        }
+        let hash = BucketHash::new(1 << 13, 7);
+        for who in
+            [v4, |number| v6(0, number), |number| v6(number, 0), |number| v6(number, number)] as [fn(u16) -> _; 4]
+        {
+            let (mut groups, mut ways) = (vec![0; 1 << 13], [0; BUCKET_WAYS]);
+            for number in 0..=u16::MAX {
+                let place = hash.place(&BucketKey { who: who(number), limit: 3 });
+                groups[place.group as usize] += 1;
+                ways[first(place.tag) as usize] += 1;
+            }
+            // Poisson's: 8 of each on average, of which one group in 10^8 has 32 or more.
+            assert!(groups.iter().all(|count| *count < 32), "{:?}", groups.iter().max());
+            assert!(ways.iter().all(|count| (7_700..8_700).contains(count)), "{ways:?}");
+        }
+    }
+
     #[test]
     fn whoever_has_a_bucket_keeps_it() {
         let buckets = one_group();

@@ -17,7 +17,7 @@ use crate::{Address, Refusal, fair};
 
 pub use answer::{Admitted, Said};
 pub use law::MAX_DELAY_NS;
-pub use plain::{all_plain, plain};
+pub use plain::{all_plain, one_plain, plain};
 pub use tables::{LimitTables, OwnBucket};
 
 /// When limits are asked.

@@ -19,10 +19,11 @@ pub fn plain<T: Tables>(
     now_ns: u64,
 ) -> Result<(), Refusal> {
     // Nearly always there is one, and nobody else is at its bucket at this moment.
-    if service.limits[1] == 0
-        && let Some(only) = service.limits[0].checked_sub(1).map(u32::from)
-        && let Some((bucket, limit)) = tables.plain_bucket(only)
-    {
+    if service.limits[1] != 0 {
+        return tables.ask_plain(id, who().halves(), bytes, now_ns);
+    }
+    let Some(only) = service.limits[0].checked_sub(1).map(u32::from) else { return Ok(()) };
+    if let Some((bucket, limit)) = tables.plain_bucket(only) {
         let cost = gcra::scaled(limit.cost, limit.shift, if limit.bytes != 0 { bytes } else { 1 });
         let room = Room::of(limit.depth_ticks, cost);
         if let Admission::Admitted(_) = gcra::pour(1, room, &bucket, gcra::ticks(now_ns)) {
@@ -30,12 +31,12 @@ pub fn plain<T: Tables>(
             return Ok(());
         }
     }
-    tables.ask_plain(id, &who(), bytes, now_ns)
+    tables.ask_one_plain(only, who().halves(), bytes, now_ns)
 }
 
 /// Asks all of them, one after the other.
 #[inline(always)]
-pub fn all_plain<T: Tables>(tables: &T, id: u32, who: &Address, bytes: u32, now_ns: u64) -> Result<(), Refusal> {
+pub fn all_plain<T: Tables>(tables: &T, id: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
     let service = tables.service(id).ok_or(Refusal::NoBackend)?;
     let mut at = 0;
     while at < MAX_LIMITS {
@@ -46,13 +47,14 @@ pub fn all_plain<T: Tables>(tables: &T, id: u32, who: &Address, bytes: u32, now_
     Ok(())
 }
 
+/// Asks one, of a source with these halves of an [`Address`].
 #[inline(always)]
-fn one_plain<T: Tables>(tables: &T, id: u32, who: &Address, bytes: u32, now_ns: u64) -> Result<(), Refusal> {
+pub fn one_plain<T: Tables>(tables: &T, id: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
     let Some(limit) = tables.limit(id) else { return Ok(()) };
     let admission = if limit.scope == LimitScope::SERVICE {
         tables.service_bucket(id).map(|bucket| pour(MAX_TRIES, limit, &bucket, now_ns, bytes))
     } else {
-        own(tables, &key(limit, who, id), limit, now_ns).map(|bucket| {
+        own(tables, &key(limit, Address::from_halves(who), id), limit, now_ns).map(|bucket| {
             let admission = pour(MAX_TRIES, limit, &bucket, now_ns, bytes);
             bucket.note_asked(!matches!(admission, Admission::Admitted(_)));
             admission
@@ -73,7 +75,7 @@ fn pour(max_tries: u32, limit: &Limit, bucket: &impl Bucket, now_ns: u64, bytes:
 }
 
 #[inline(always)]
-fn key(limit: &Limit, who: &Address, id: u32) -> BucketKey {
+fn key(limit: &Limit, who: Address, id: u32) -> BucketKey {
     BucketKey { who: who.prefix(limit.source_bits(who.is_v4())), limit: id }
 }
 

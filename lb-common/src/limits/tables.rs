@@ -6,8 +6,8 @@ use crate::bucket_table::Taken;
 use crate::connections;
 use crate::gcra::Bucket;
 use crate::headers::Headers;
+use crate::limits;
 use crate::tables::Tables;
-use crate::{Address, limits};
 
 use super::{Asker, Said};
 
@@ -51,11 +51,19 @@ pub trait LimitTables {
     }
     /// Asks the limits of a service that has only plain ones: see [`limits::all_plain`].
     #[inline(always)]
-    fn ask_plain(&self, service: u32, who: &Address, bytes: u32, now_ns: u64) -> Result<(), Refusal>
+    fn ask_plain(&self, service: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal>
     where
         Self: Tables + Sized,
     {
         limits::all_plain(self, service, who, bytes, now_ns)
+    }
+    /// Asks a plain limit: see [`limits::one_plain`].
+    #[inline(always)]
+    fn ask_one_plain(&self, id: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal>
+    where
+        Self: Tables + Sized,
+    {
+        limits::one_plain(self, id, who, bytes, now_ns)
     }
     /// The word of a connection that is counted, see [`Connection::word`], and its backend.
     fn connection(&self, key: &FlowKey) -> Option<(Self::Bucket<'_>, u32)>;

@@ -3,7 +3,7 @@
 use lb_common::abi::{BucketKey, FlowKey};
 use lb_common::bucket_table::Taken;
 use lb_common::limits::{Admitted, Asker};
-use lb_common::{Address, Headers, Refusal, connections, limits};
+use lb_common::{Headers, Refusal, connections, limits};
 
 use super::{SomeMaps, code, decode};
 use crate::tables;
@@ -24,23 +24,35 @@ extern "C" fn weir_ask_limit(headers: *const Headers, asker: *const Asker, id: u
     limits::ask(&SomeMaps::without_context(), headers, asker, id)
 }
 
-/// Asks one limit: [`Tables::ask_limit`].
+/// Asks one limit: [`LimitTables::ask_limit`].
 #[inline(always)]
 pub fn ask_limit(headers: &Headers, asker: &Asker, id: u32) -> u64 {
     weir_ask_limit(headers, asker, id)
 }
 
+/// The address as numbers: what a packet's way has just written to memory it would have to wait for.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weir_ask_plain(service: u32, who: *const Address, bytes: u32, now_ns: u64) -> u32 {
-    let who = given!(who or code(Err(Refusal::Malformed)));
-    code(limits::all_plain(&SomeMaps::without_context(), service, who, bytes, now_ns))
+extern "C" fn weir_ask_plain(service: u32, high: u64, low: u64, bytes: u32, now_ns: u64) -> u32 {
+    code(limits::all_plain(&SomeMaps::without_context(), service, [high, low], bytes, now_ns))
 }
 
-/// Asks the limits of a service that has only plain ones: [`Tables::ask_plain`].
+/// Asks the limits of a service that has only plain ones: [`LimitTables::ask_plain`].
 #[inline(always)]
-pub fn ask_plain(service: u32, who: &Address, bytes: u32, now_ns: u64) -> Result<(), Refusal> {
-    decode(weir_ask_plain(service, who, bytes, now_ns))
+pub fn ask_plain(service: u32, [high, low]: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
+    decode(weir_ask_plain(service, high, low, bytes, now_ns))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_ask_one_plain(id: u32, high: u64, low: u64, bytes: u32, now_ns: u64) -> u32 {
+    code(limits::one_plain(&SomeMaps::without_context(), id, [high, low], bytes, now_ns))
+}
+
+/// Asks a plain limit: [`LimitTables::ask_one_plain`].
+#[inline(always)]
+pub fn ask_one_plain(id: u32, [high, low]: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
+    decode(weir_ask_one_plain(id, high, low, bytes, now_ns))
 }
 
 #[unsafe(no_mangle)]
@@ -51,7 +63,7 @@ extern "C" fn weir_change_gauge(headers: *const Headers, asker: *const Asker, id
     code(connections::change(&SomeMaps::without_context(), headers, asker, id, change))
 }
 
-/// Changes how many connections a limit has: [`Tables::change_gauge`].
+/// Changes how many connections a limit has: [`LimitTables::change_gauge`].
 #[inline(always)]
 pub fn change_gauge(headers: &Headers, asker: &Asker, id: u32, change: u32) -> Result<(), Refusal> {
     decode(weir_change_gauge(headers, asker, id, change))
@@ -90,7 +102,7 @@ extern "C" fn weir_find_bucket(key: *const BucketKey, now: u64, depth: u64) -> u
     }
 }
 
-/// The bucket of a key: [`Tables::find_bucket`].
+/// The bucket of a key: [`LimitTables::find_bucket`].
 #[inline(always)]
 pub fn find_bucket(key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Taken)> {
     let word = weir_find_bucket(key, now, depth);

@@ -8,7 +8,7 @@ use lb_common::abi::{BucketCell, BucketKey, Connection, FlowKey, Limit, PlainLim
 use lb_common::bucket_table::{self, BucketHash, Found, Group as _, Place, Taken};
 use lb_common::hash::mix;
 use lb_common::limits::{Asker, LimitTables, Said};
-use lb_common::{Address, Headers, Refusal};
+use lb_common::{Headers, Refusal};
 
 use crate::buckets::{KernelBuckets, KernelOwn};
 use crate::cells::KernelBucket;
@@ -93,8 +93,13 @@ impl<const SKB: bool> LimitTables for Maps<SKB> {
     }
 
     #[inline(always)]
-    fn ask_plain(&self, service: u32, who: &Address, bytes: u32, now_ns: u64) -> Result<(), Refusal> {
+    fn ask_plain(&self, service: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
         steps::ask_plain(service, who, bytes, now_ns)
+    }
+
+    #[inline(always)]
+    fn ask_one_plain(&self, id: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
+        steps::ask_one_plain(id, who, bytes, now_ns)
     }
 
     #[inline(always)]
