@@ -111,8 +111,9 @@ pub struct BucketCell {
     pub share: u64,
     /// When `share` was looked at last, in nanoseconds.
     pub adapted_ns: u64,
-    /// How full the bucket was then, in ticks.
-    pub seen: u64,
+    /// How full the bucket was then, in ticks; of a limit that marks, which is never fair, when it may mark again, in 1,024 ns,
+    /// above how often it did without a pause, in the lowest eight bits.
+    pub seen_or_due: u64,
     /// Of a limit that marks, when the bucket will be empty that marked packets fill, too.
     pub debt: u64,
     /// What the fast way asks it.

@@ -60,6 +60,10 @@ impl LimitTables for HostTables {
         at(&self.shares, limit).map(|[_, _, seen, _]| HostBucket::Service(seen))
     }
 
+    fn mark_due(&self, limit: u32) -> Option<HostBucket<'_>> {
+        self.share_seen(limit)
+    }
+
     fn debt(&self, limit: u32) -> Option<HostBucket<'_>> {
         at(&self.shares, limit).map(|[.., debt]| HostBucket::Service(debt))
     }

@@ -8,36 +8,119 @@ use crate::mark;
 
 use super::{Admitted, Asker, FREE, Said, over};
 
+/// The words of a limit per service that marks.
+pub(super) struct Marking<B> {
+    /// Its bucket.
+    pub bucket: B,
+    /// The one that marked packets fill, too.
+    pub debt: B,
+    /// See [`due`].
+    pub due: B,
+    /// See [`is_steep`]: how full the second bucket was when its window began, and when that was.
+    pub began_level: B,
+    /// In nanoseconds.
+    pub began_ns: B,
+}
+
 /// What becomes of a packet by a limit that marks.
 ///
 /// Marked packets do not fill the bucket: otherwise what came too much while the sender's TCP did not know the limit yet would have to
 /// leak away first, and until then every round trip has its window shrink once more (RFC 3168 §6.1.2), to next to nothing. They do
 /// fill a second one, of the same rate and two seconds deeper, as all packets do: who does not slow down is marked when that is half
 /// full, and when it is full gets no more than the rate.
+///
+/// Until then every packet over the limit is marked only while more than twice the rate comes, as in a slow start, which is told so
+/// from a quarter of the bucket on: else it would be at twenty times the rate when the bucket is full. Of what is a little too much
+/// one packet is marked now and then: see [`due`].
 #[inline(always)]
-pub(super) fn marked(
+pub(super) fn marked<B: Bucket>(
     limit: &Limit,
     headers: &Headers,
     cost: u64,
-    now: u64,
-    bucket: &impl Bucket,
-    debt: &impl Bucket,
+    now_ns: u64,
+    words: &Marking<B>,
 ) -> (Said, u64) {
-    let within = gcra::pour(MAX_TRIES, Room::of(limit.depth_ticks, cost), bucket, now);
-    let owed = gcra::pour(MAX_TRIES, Room::of(limit.depth_ticks.wrapping_add(DEBT_TICKS), cost), debt, now);
-    let fits = matches!(within, Admission::Admitted(_));
+    let now = gcra::ticks(now_ns);
+    let within = gcra::pour(MAX_TRIES, Room::of(limit.depth_ticks, cost), &words.bucket, now);
+    let owed = gcra::pour(MAX_TRIES, Room::of(limit.depth_ticks.wrapping_add(DEBT_TICKS), cost), &words.debt, now);
     if !mark::is_capable(headers.tos) {
+        let fits = matches!(within, Admission::Admitted(_));
         return if fits { (Said::Admitted, FREE) } else { refused(Refusal::OverServiceLimit) };
     }
-    match owed {
-        Admission::Admitted(level) if fits && level <= limit.depth_ticks.wrapping_add(DEBT_TICKS / 2) => {
-            (Said::Admitted, FREE)
-        }
-        Admission::Admitted(_) => (Said::Marked, MARKED),
-        Admission::Over => refused(Refusal::OverServiceLimit),
-        Admission::Contended => refused(Refusal::LimitContended),
+    let owed = match owed {
+        Admission::Admitted(level) => level,
+        Admission::Over => return refused(Refusal::OverServiceLimit),
+        Admission::Contended => return refused(Refusal::LimitContended),
+    };
+    let steep = is_steep(words, owed, now_ns);
+    let marks = match within {
+        Admission::Admitted(level) => steep && level > limit.depth_ticks / 4,
+        _ => steep || is_due(&words.due, now_ns),
+    };
+    if marks || owed > limit.depth_ticks.wrapping_add(DEBT_TICKS / 2) {
+        (Said::Marked, MARKED)
+    } else {
+        (Said::Admitted, FREE)
     }
 }
+
+/// Whether more than twice the rate comes: the second bucket rises by more than the time that it is looked at for.
+#[inline(always)]
+fn is_steep<B: Bucket>(words: &Marking<B>, level: u64, now_ns: u64) -> bool {
+    let began_ns = words.began_ns.load();
+    let began_level = words.began_level.load();
+    if now_ns.wrapping_sub(began_ns) > WINDOW_NS && words.began_ns.compare_exchange(began_ns, now_ns) == began_ns {
+        words.began_level.compare_exchange(began_level, level);
+    }
+    level > began_level.wrapping_add(WINDOW_NS * TICKS_PER_NS)
+}
+
+/// For how long it is looked at whether more than twice the rate comes: more than the clump in which a round trip's packets come.
+const WINDOW_NS: u64 = 1 << 25;
+
+/// Whether a packet over the limit is to be marked, which puts the next mark off.
+///
+/// A sender knows of a mark a round trip later, and what it sent meanwhile comes in clumps that find the bucket full: were all of that
+/// marked, its window would shrink again and again for one and the same excess. So marks are as far apart as CoDel's (RFC 8289 §5.5,
+/// whose interval is a round trip of nearly everybody): a tenth of a second after the first, and less the longer it takes.
+#[inline(always)]
+fn is_due(word: &impl Bucket, now_ns: u64) -> bool {
+    let now_us = now_ns >> 10;
+    let held = word.load();
+    let next = due(held, now_us);
+    next != held && word.compare_exchange(held, next) == held
+}
+
+/// When the next mark is due, in 1,024 ns, above how many there were without a pause, in eight bits; the same when this one is not.
+#[inline(always)]
+const fn due(held: u64, now_us: u64) -> u64 {
+    let (at, count) = (held >> 8, held & 0xff);
+    if now_us < at {
+        return held;
+    }
+    let count = if now_us - at > INTERVAL_US {
+        1
+    } else if count < MOST {
+        count + 1
+    } else {
+        MOST
+    };
+    // Over the root of their number, by halves of its logarithm.
+    let interval = match count {
+        0 | 1 => INTERVAL_US,
+        2 | 3 => INTERVAL_US * 181 / 256,
+        4..=7 => INTERVAL_US / 2,
+        8..MOST => INTERVAL_US * 181 / 512,
+        _ => INTERVAL_US / 4,
+    };
+    (now_us + interval) << 8 | count
+}
+
+/// How long a sender has to slow down after a mark, in 1,024 ns: a tenth of a second.
+const INTERVAL_US: u64 = 100_000_000 >> 10;
+
+/// At the most marks are as close as after so many.
+const MOST: u64 = 16;
 
 /// A packet that is marked, as a word.
 const MARKED: u64 = Admitted::pack(Ok(Admitted { mark: true, ..Admitted::FREE }));

@@ -132,8 +132,14 @@ fn of_service<T: Tables>(
     let presses = limit.flags & LimitFlags::FAIR != 0
         && fair::presses(tables, limit, &key(limit, headers, asker, id), &bucket, now_ns, cost);
     if limit.over == LimitOver::MARK {
-        let debt = tables.debt(id)?;
-        return Some(law::marked(limit, headers, cost, gcra::ticks(now_ns), &bucket, &debt));
+        let words = law::Marking {
+            bucket,
+            debt: tables.debt(id)?,
+            due: tables.mark_due(id)?,
+            began_level: tables.share(id)?,
+            began_ns: tables.share_adapted(id)?,
+        };
+        return Some(law::marked(limit, headers, cost, now_ns, &words));
     }
     let room = law::room(limit, headers, asker, cost, presses);
     Some(law::judged(limit, gcra::pour(MAX_TRIES, room, &bucket, gcra::ticks(now_ns)), cost, waits))

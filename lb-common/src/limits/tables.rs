@@ -87,6 +87,8 @@ pub trait LimitTables {
     fn share_seen(&self, limit: u32) -> Option<Self::Bucket<'_>>;
     /// The bucket that packets fill which a limit per service marked: [`BucketCell::debt`](crate::abi::BucketCell::debt).
     fn debt(&self, limit: u32) -> Option<Self::Bucket<'_>>;
+    /// When such a limit marks again: [`BucketCell::seen_or_due`](crate::abi::BucketCell::seen_or_due).
+    fn mark_due(&self, limit: u32) -> Option<Self::Bucket<'_>>;
     /// A hash of two words, with a seed that strangers do not know.
     fn sketch_hash(&self, high: u64, low: u64) -> u64;
     /// A counter of the sketch.

@@ -66,3 +66,24 @@ fn who_ignores_marks_gets_no_more_than_the_rate() {
     // Who keeps to the rate is never marked.
     assert_eq!(flood(0b01, 1_000), (10_000, 0));
 }
+
+#[test]
+fn a_little_too_much_is_marked_now_and_then() {
+    // A tenth too much: 900 packets are over the bucket. All go on: a second of them would have to be owed before all are marked.
+    let (went_on, marked) = flood(0b10, 1_100);
+    assert_eq!(went_on, 11_000);
+    assert!((90..=400).contains(&marked), "{marked}: at least ten a second, at most forty");
+}
+
+#[test]
+fn who_speeds_up_is_told_before_the_bucket_is_full() {
+    let (tables, headers) = marking(0b10);
+    let asker = Asker { packets: 1, ..Asker::default() };
+    let first = (0..400).find(|number| {
+        tables.now_ns.set(1_000_000_000_000 + number * 1_000_000_000 / 4_000);
+        let answer = Admitted::unpack(ask(&tables, &headers, &asker, 0));
+        answer.is_ok_and(|admitted| admitted.mark)
+    });
+    // Four times the rate: the bucket is full after 133.
+    assert!(first.is_some_and(|first| (33..70).contains(&first)), "{first:?}");
+}

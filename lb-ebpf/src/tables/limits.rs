@@ -139,7 +139,12 @@ impl<const SKB: bool> LimitTables for Maps<SKB> {
 
     #[inline(always)]
     fn share_seen(&self, limit: u32) -> Option<KernelBucket> {
-        service_word::<{ offset_of!(BucketCell, seen) }>(limit)
+        service_word::<{ offset_of!(BucketCell, seen_or_due) }>(limit)
+    }
+
+    #[inline(always)]
+    fn mark_due(&self, limit: u32) -> Option<KernelBucket> {
+        self.share_seen(limit)
     }
 
     #[inline(always)]

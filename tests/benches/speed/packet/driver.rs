@@ -43,7 +43,7 @@ pub(super) enum Subject {
     Weir,
     /// The floor of what is forwarded: pushes 20 bytes and returns `XDP_TX`.
     Push,
-    /// The same, and a reading of the clock that limits read.
+    /// The packet path, and a reading of the clock that limits read.
     Clock,
     /// The floor of what passes: returns `XDP_PASS`.
     Nothing,

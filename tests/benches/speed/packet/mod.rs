@@ -30,7 +30,7 @@ enum What {
     Stranger,
     /// To a service, from an address that no client has.
     Refused,
-    /// To nobody: what is measured is a reading of the clock.
+    /// As `Established`, and the clock is read, as limits do.
     Clock,
 }
 
@@ -90,7 +90,7 @@ fn cells() -> Vec<Cell> {
         gated(cell("100 % moving, 1 flow", Established, moving(100), 1, None)),
         cell("99 % moving, 64 K flows", Established, Kind { moving: 99, ..TCP4 }, K64, None),
         cell("100 % moving, 1 M flows", Established, moving(100), M, Some(250.0)),
-        cell("the clock's reading, which limits add", Clock, TCP4, 1, None),
+        cell("the same, and the clock read, as limits do", Clock, TCP4, 1, None),
         gated(cell("limit per service", Established, limited(Limited::Service), 1, None)),
         cell("limit per source, 1 flow", Established, limited(Limited::Source), 1, None),
         cell("limit per source, 1 M flows", Established, limited(Limited::Source), M, None),
