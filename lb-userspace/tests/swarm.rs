@@ -21,8 +21,8 @@ fn manager() -> Host {
     Host::new(&Options { swarm: true, ..Options::default() }, Registry::Swarm, become_manager)
 }
 
-/// What there is to create a service of sleepers that stop within two seconds.
-const CREATE: &str = "service create --quiet --detach --endpoint-mode dnsrr --no-resolve-image --stop-grace-period 2s \
+/// What there is to create a service of sleepers that stop within four seconds.
+const CREATE: &str = "service create --quiet --detach --endpoint-mode dnsrr --no-resolve-image --stop-grace-period 4s \
                       --label weir.service=web --label weir.port=80";
 
 /// The weights of the tasks of `web`, by slot: `1:100 2:0`.
@@ -73,7 +73,7 @@ fn what_tasks_do_is_told_soon() {
     host.docker("service scale --detach web=1");
     wait_slots(&mut host, "two that are stopping", "1:100 2:0 3:0");
     let took = wait_slots(&mut host, "one that is left", "1:100");
-    assert!(took > Duration::from_secs(1), "they had two seconds: {took:?}");
+    assert!(took > Duration::from_secs(1), "they had four seconds: {took:?}");
 
     // One is started before the other is stopped.
     host.docker("service update --quiet --detach --update-order start-first --env-add A=1 web");
