@@ -51,27 +51,29 @@ pub fn all_plain<T: Tables>(tables: &T, id: u32, who: [u64; 2], bytes: u32, now_
 #[inline(always)]
 pub fn one_plain<T: Tables>(tables: &T, id: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
     let Some(limit) = tables.limit(id) else { return Ok(()) };
-    let admission = if limit.scope == LimitScope::SERVICE {
-        tables.service_bucket(id).map(|bucket| pour(MAX_TRIES, limit, &bucket, now_ns, bytes))
+    let (said, answer) = if limit.scope == LimitScope::SERVICE {
+        match tables.service_bucket(id) {
+            Some(bucket) => judged(limit, pour(limit, &bucket, now_ns, bytes)),
+            None => without_bucket(limit),
+        }
     } else {
-        own(tables, &key(limit, Address::from_halves(who), id), limit, now_ns).map(|bucket| {
-            let admission = pour(MAX_TRIES, limit, &bucket, now_ns, bytes);
-            bucket.note_asked(!matches!(admission, Admission::Admitted(_)));
-            admission
-        })
-    };
-    let (said, answer) = match admission {
-        Some(admission) => judged(limit, admission),
-        None => without_bucket(limit),
+        match own(tables, &key(limit, Address::from_halves(who), id), limit, now_ns) {
+            Some(bucket) => {
+                let admission = pour(limit, &bucket, now_ns, bytes);
+                bucket.note_asked(!matches!(admission, Admission::Admitted(_)));
+                judged(limit, admission)
+            }
+            None => without_bucket(limit),
+        }
     };
     tables.count_limit(id, said);
     answer
 }
 
 #[inline(always)]
-fn pour(max_tries: u32, limit: &Limit, bucket: &impl Bucket, now_ns: u64, bytes: u32) -> Admission {
+fn pour(limit: &Limit, bucket: &impl Bucket, now_ns: u64, bytes: u32) -> Admission {
     let units = if limit.unit == LimitUnit::BYTES { bytes } else { 1 };
-    gcra::pour(max_tries, Room::of(limit.depth_ticks, gcra::cost(limit, units)), bucket, gcra::ticks(now_ns))
+    gcra::pour(MAX_TRIES, Room::of(limit.depth_ticks, gcra::cost(limit, units)), bucket, gcra::ticks(now_ns))
 }
 
 #[inline(always)]
