@@ -18,8 +18,8 @@ const MAX_DEPTH: u128 = 1 << 61;
 /// What may wait unless a person says how much: so much time's worth, in milliseconds, or two frames as containers send them.
 const DELAY_MS: u128 = 50;
 
-/// How long fair limits measure at least and at most, in nanoseconds, as powers of two: an eighth of a second, 17 seconds.
-const WINDOWS: (u32, u32) = (27, 34);
+/// How long fair limits measure at least and at most, in nanoseconds, as powers of two: half a millisecond, 17 seconds.
+const WINDOWS: (u32, u32) = (19, 34);
 /// How many packets are to come in a window, and how many bytes those have.
 const WINDOW_PACKETS: u128 = 1_000;
 const PACKET_BYTES: u128 = 1_000;
@@ -68,7 +68,7 @@ pub fn compile(limit: &Limit) -> abi::Limit {
     compiled.depth_ticks = u64::try_from(depth).unwrap_or(u64::MAX >> 3);
     compiled.shift = shift;
     if limit.fair {
-        compiled.window = window(limit);
+        compiled.window = window(limit, compiled.depth_ticks);
     }
     compiled
 }
@@ -104,13 +104,15 @@ fn waiting(limit: &Limit) -> Option<u128> {
     Some((u128::from(rate) * DELAY_MS / 1_000).max(least.into()))
 }
 
-/// For how long a fair limit measures what sources send.
-fn window(limit: &Limit) -> u32 {
+/// For how long a fair limit measures what sources send: as many packets as tell them apart, but no longer than the bucket takes to
+/// fill at the rate. What fills half of a bucket in one window is above any share: in a longer window that would be nearly everybody.
+fn window(limit: &Limit, depth_ticks: u64) -> u32 {
     let (ticks, rate) = exact(limit);
     let units = if limit.unit.is_bytes() { WINDOW_PACKETS * PACKET_BYTES } else { WINDOW_PACKETS };
     let needed = (units * ticks).div_ceil(rate * u128::from(TICKS_PER_NS));
     let (least, most) = WINDOWS;
-    (least..most).find(|window| needed <= 1 << window).unwrap_or(most)
+    let window = (least..most).find(|window| needed <= 1 << window).unwrap_or(most);
+    window.min((depth_ticks / TICKS_PER_NS).max(1).ilog2()).max(least)
 }
 
 /// When a limit's bucket is to be empty at `now`, in ticks, now that it is another limit: it holds as many units as before, but no

@@ -1,6 +1,11 @@
 //! Limits at their extremes.
 
+use std::cell::Cell;
+
 use lb_common::gcra::cost;
+use lb_common::host::HostTables;
+use lb_common::limits::{self, Admitted, Asker};
+use lb_common::{Address, Headers};
 use proptest::prelude::*;
 
 use super::*;
@@ -77,15 +82,64 @@ fn the_fast_way_asks_plain_limits_alone() {
 }
 
 #[test]
-fn a_window_is_long_enough_for_a_thousand_packets() {
-    let window = |rate: &str| {
+fn a_window_is_long_enough_for_a_thousand_packets_and_no_longer_than_the_burst() {
+    let window = |rate: &str, burst: u64| {
         let rate: crate::config::Rate = rate.parse().expect("a rate");
-        let limit = Limit::strict(Per::Service, rate.value, rate.unit).with_burst(2_000);
+        let limit = Limit::strict(Per::Service, rate.value, rate.unit).with_burst(burst);
         compile(&Limit { fair: true, ..limit }).window
     };
     // 2²⁷ ns are 134 ms: enough for 7,451 packets a second and more.
-    assert_eq!([window("7450 packets/s"), window("7451 packets/s"), window("10000000 packets/s")], [28, 27, 27]);
-    assert_eq!([window("1 packets/s"), window("100 Gbit/s"), window("8 Mbit/s")], [34, 27, 30]);
+    assert_eq!([window("7450 packets/s", 7_450), window("7451 packets/s", 7_451)], [28, 27]);
+    assert_eq!([window("1 packets/s", 100_000), window("8 Mbit/s", 10_000_000)], [34, 30]);
+    // 200 packets at 1,000 a second are 200 ms, 10,000 bytes at 8 Mbit/s are ten.
+    assert_eq!([window("1000 packets/s", 200), window("8 Mbit/s", 10_000)], [27, 23]);
+    assert_eq!([window("10000000 packets/s", 2_000), window("100 Gbit/s", 2_000)], [19, 19]);
+}
+
+/// What each of some sources loses, in hundredths, that send so much a second under a fair limit of 1,000 packets a second; the first
+/// two seconds do not count.
+fn losses(burst: u64, per_s: &[u64]) -> Vec<f64> {
+    let limit = Limit { fair: true, ..Limit::strict(Per::Service, 1_000, Unit::Packets).with_burst(burst) };
+    let tables = HostTables {
+        limits: vec![compile(&limit)],
+        service_buckets: vec![Cell::new(0)],
+        shares: vec![Default::default()],
+        ..HostTables::default()
+    };
+    let (begin, settled, end) = (1_u64 << 40, 2_000_000_000, 12_000_000_000_u64);
+    let mut packets: Vec<(u64, usize)> = vec![];
+    for (source, rate) in per_s.iter().enumerate() {
+        let first = 7_919 * source as u64;
+        packets.extend((0..12 * rate).map(|number| (first + number * 1_000_000_000 / rate, source)));
+    }
+    packets.sort_unstable();
+    let (mut sent, mut lost) = (vec![0_u32; per_s.len()], vec![0_u32; per_s.len()]);
+    let headers = Headers { v4: true, ..Headers::default() };
+    for (at, source) in packets.into_iter().filter(|(at, _)| *at < end) {
+        tables.now_ns.set(begin + at);
+        let who = Address::from_v4([198, 51, 100, u8::try_from(source).unwrap()]);
+        let answer = limits::ask(&tables, &headers, &Asker { who, packets: 1, ..Asker::default() }, 0);
+        if at >= settled {
+            sent[source] += 1;
+            lost[source] += u32::from(Admitted::unpack(answer).is_err());
+        }
+    }
+    sent.into_iter().zip(lost).map(|(sent, lost)| 100.0 * f64::from(lost) / f64::from(sent)).collect()
+}
+
+#[test]
+fn a_fair_share_needs_no_large_burst() {
+    for burst in [20, 50, 100, 200, 300, 500, 1_000, 5_000] {
+        let lost = losses(burst, &[5_000, 200]);
+        println!("burst {burst}: {lost:.2?}");
+        assert!(lost[1] < 1.0 && lost[0] > 80.0, "burst {burst}: {lost:.2?}");
+        // Ten at a tenth of their limit each, all of them together less than it, and one that has the rest.
+        let mut many = vec![50; 10];
+        many.push(4_000);
+        let lost = losses(burst, &many);
+        println!("burst {burst}: {lost:.2?}");
+        assert!(lost[..10].iter().sum::<f64>() / 10.0 < 1.0, "burst {burst}: {lost:.2?}");
+    }
 }
 
 #[test]
