@@ -29,7 +29,8 @@ pub struct Wrong {
 }
 
 /// See [`Limit::check_fair`].
-const REASON: &str = "sources above their share have half of the burst, in which a packet must fit";
+const REASON: &str = "sources are told apart by what they send while it lasts, half a millisecond at least, and those above their \
+                      share have half of it, in which a packet must fit";
 
 /// Refuses limits that cannot be together.
 ///
@@ -135,7 +136,9 @@ impl Limit {
             return wrong("over", "found mark with share = \"fair\", expected drop or count: two limits can do both");
         }
         // Whoever presses gets half of it.
-        let least = if self.unit.is_bytes() { 2 * MIN_BURST_BYTES } else { 2 };
+        let half = if self.unit.is_bytes() { 2 * MIN_BURST_BYTES } else { 2 };
+        let units_a_second = if self.unit == Unit::Bits { self.rate / 8 } else { self.rate };
+        let least = half.max(units_a_second.div_ceil(2_000));
         if self.burst.is_some_and(|burst| burst < least) {
             return wrong(
                 "burst",

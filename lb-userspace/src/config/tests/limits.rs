@@ -170,6 +170,11 @@ fn what_makes_no_sense_is_refused_by_its_key() {
         ("nat", "per = 'service', rate = 1, unit = 'packets/s', share = 'fair'", "share: found fair without a burst"),
         (
             "nat",
+            "per = 'service', rate = '10 Gbit/s', burst = 624999, share = 'fair'",
+            "burst: found less than 625000 with share = \"fair\", expected 625000 or more",
+        ),
+        (
+            "nat",
             "per = 'service', rate = 1, unit = 'connections', share = 'fair'",
             "share: found fair with connections, expected packets/s, bytes/s or bits/s",
         ),
