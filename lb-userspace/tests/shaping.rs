@@ -43,8 +43,13 @@ impl Host {
         self.shaper.queues().values().next().copied()
     }
 
+    /// Without what has gone through them: the host speaks now and then.
     fn qdiscs(&self) -> String {
-        self.lab.host.run("tc qdisc show dev h0")
+        let shown = self.lab.host.run("tc qdisc show dev h0");
+        let words: Vec<&str> = shown.split(' ').collect();
+        let is_count = |at: usize| at > 0 && words[at - 1] == "direct_packets_stat";
+        let kept: Vec<&str> = (0..words.len()).filter(|at| !is_count(*at)).map(|at| words[at]).collect();
+        kept.join(" ")
     }
 
     fn classes(&self) -> Vec<String> {
@@ -58,7 +63,27 @@ impl Host {
 /// Classes with these rates, in Mbit/s.
 fn wanted(classes: &[(u16, u64)]) -> Wanted {
     let rate = |mbit: u64| Rate { bytes_per_s: mbit * 125_000, queue: 300_000 };
-    Wanted { any: true, classes: classes.iter().map(|&(class, mbit)| (class, rate(mbit))).collect() }
+    Wanted {
+        any: true,
+        classes: classes.iter().map(|&(class, mbit)| (class, rate(mbit))).collect(),
+        ..Wanted::default()
+    }
+}
+
+#[test]
+fn packets_a_second_do_not_wait_in_classes_and_it_is_said() {
+    let mut host = Host::new();
+    let timed = || ["192.0.2.10:53/udp".to_owned()].into();
+    host.want(&Wanted { any: true, timed: timed(), ..Wanted::default() });
+    let problem = |host: &Host| host.shaper.problems().collect::<Vec<_>>().join("; ");
+    assert!(problem(&host).starts_with("h0: found no fq, which the limits of 192.0.2.10:53/udp"), "{}", problem(&host));
+    assert!(host.qdiscs().starts_with("qdisc noqueue 0:"), "no class would be in it: {}", host.qdiscs());
+    // Beside one that has a class.
+    host.want(&Wanted { timed: timed(), ..wanted(&[(0x102, 50)]) });
+    assert_eq!(host.queue(), Some(Queue::Classed));
+    assert!(problem(&host).contains("found no fq"), "{}", problem(&host));
+    host.want(&wanted(&[(0x102, 50)]));
+    assert_eq!(problem(&host), "");
 }
 
 #[test]
@@ -95,7 +120,7 @@ fn the_fastest_and_the_slowest_rate_are_kept() {
     let mut host = Host::new();
     let rate = |bytes_per_s| Rate { bytes_per_s, queue: 1 };
     let classes = [(0x102, rate(1)), (0x103, rate(12_500_000_000)), (0x104, rate(100_000_000_000))];
-    let wanted = Wanted { any: true, classes: classes.into() };
+    let wanted = Wanted { any: true, classes: classes.into(), ..Wanted::default() };
     host.want(&wanted);
     assert_eq!(host.shaper.problems().collect::<Vec<_>>(), Vec::<String>::new());
     let classes = host.classes();

@@ -108,7 +108,12 @@ impl Shaper {
         for (&ifindex, exit) in exits.iter() {
             let outcome = keep_one(&mut requests, (ifindex, exit), Found::of(ifindex, &all), wanted);
             match outcome.unwrap_or_else(|error| Err(format!("{}: {error}", exit.name))) {
-                Ok(queue) => drop(queues.insert(ifindex, queue)),
+                Ok(queue) => {
+                    if queue == Queue::Classed && !wanted.timed.is_empty() {
+                        problems.insert(ifindex, without_fq(&exit.name, &wanted.timed));
+                    }
+                    queues.insert(ifindex, queue);
+                }
                 Err(problem) => drop(problems.insert(ifindex, problem)),
             }
         }
@@ -127,6 +132,9 @@ fn keep_one(
     let leaves = match found {
         Found::Timed => return Ok(Ok(Queue::Timed)),
         Found::Foreign(kind) => return Ok(Err(in_the_way(name, &kind))),
+        Found::Default if wanted.classes.is_empty() && !wanted.timed.is_empty() => {
+            return Ok(Err(without_fq(name, &wanted.timed)));
+        }
         Found::Default => match requests.ask_one(qdisc::add_htb(ifindex, Class::QUEUE))? {
             Answer::Refused(EEXIST) => return Ok(Err(in_the_way(name, "that is new"))),
             Answer::Refused(number) => return Ok(Err(refused(name, "an htb queue", number))),
@@ -183,6 +191,14 @@ fn in_the_way(device: &str, kind: &str) -> String {
         "{device}: found a queue {kind}, which somebody has set up, expected fq or none: nothing waits there, and what is over a \
          limit is dropped; `tc qdisc replace dev {device} root fq` lets it wait, `tc qdisc del dev {device} root` lets Weir make a \
          queue of its own"
+    )
+}
+
+fn without_fq(device: &str, vips: &BTreeSet<String>) -> String {
+    let vips = vips.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    format!(
+        "{device}: found no fq, which the limits of {vips} that let packets/s wait need: what is over them is dropped; write them \
+         in bits/s or bytes/s, or have `tc qdisc replace dev {device} root fq`"
     )
 }
 

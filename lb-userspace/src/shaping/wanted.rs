@@ -1,8 +1,8 @@
 //! Which classes there are to be, from the books of the data plane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::abi::{Class, Limit, LimitOver, LimitScope};
+use lb_common::abi::{Class, Limit, LimitOver, LimitScope, LimitUnit};
 use lb_common::gcra::TICKS_PER_NS;
 
 use crate::plan::State;
@@ -54,6 +54,8 @@ pub struct Wanted {
     pub any: bool,
     /// The classes, in bytes of layer 3, by number.
     pub classes: BTreeMap<u16, Rate>,
+    /// The VIPs of services with a limit that no class can hold, which is one of packets: only `fq` has those wait.
+    pub timed: BTreeSet<String>,
 }
 
 impl Wanted {
@@ -61,9 +63,12 @@ impl Wanted {
     /// reached by.
     pub fn of(state: &State, is_local: impl Fn(u32) -> bool) -> Self {
         let mut wanted = Self::default();
-        for service in state.services.values() {
+        for (vip, service) in &state.services {
             for known in service.limits.iter().filter(|known| known.limit.over == LimitOver::DELAY) {
                 let local = service.backends.values().filter(|backend| is_local(backend.row.ifindex));
+                if known.limit.unit != LimitUnit::BYTES {
+                    wanted.timed.insert(vip.to_string());
+                }
                 match known.limit.scope {
                     LimitScope::BACKEND => local.for_each(|backend| wanted.want(&known.limit, known.id, backend.id)),
                     _ => wanted.want(&known.limit, known.id, 0),
