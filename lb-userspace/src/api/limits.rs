@@ -84,7 +84,8 @@ pub struct LimitOrder {
     /// As in [`LimitRow`].
     #[serde(default)]
     pub direction: Option<String>,
-    /// A number and its unit, such as `50 Mbit/s`; or a number alone, in `unit`, or in the limit's own as [`LimitRow`] has it.
+    /// A number and its unit, such as `50 Mbit/s`; or a number alone, in `unit`, or in the limit's own unless that is bits, which
+    /// people write in several.
     #[serde(default)]
     pub rate: Option<String>,
     /// Units that may come at once.

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use super::Controller;
 use crate::api::top::Reading;
 use crate::api::types::{LimitOrder, LimitRow};
-use crate::config::{Config, Limit, Over, Per, Rate, Service, Wrong, check_together, limit_unit};
+use crate::config::{Config, Limit, Over, Per, Rate, Service, Unit, Wrong, check_together, limit_unit};
 use crate::dataplane::DataPlane;
 use crate::limiter;
 use crate::plan::LimitState;
@@ -205,6 +205,10 @@ fn changed(limit: &Limit, order: &LimitOrder) -> Result<Limit> {
     if let Some(text) = &order.rate {
         let rate = match (text.parse::<u64>(), order.unit.as_deref()) {
             (Ok(number), Some(word)) => format!("{number} {word}"),
+            // Whoever wrote 80 Mbit/s does not mean 70 bits a second by 70.
+            (Ok(number), None) if limit.unit == Unit::Bits => {
+                bail!("rate: found {number} without a unit, expected one, such as {number} Mbit/s")
+            }
             (Ok(number), None) => format!("{number} {}", limit.unit.name()),
             (Err(_), _) => text.clone(),
         };

@@ -116,6 +116,10 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         (LimitOrder { rate: None, per: Some("source".into()), ..nothing.clone() }, "found nothing to change"),
         (order("0 packets/s"), "found 2 limits"),
         (LimitOrder { per: Some("source".into()), ..order("0") }, "rate: found \"0\", expected a number and its unit"),
+        (
+            LimitOrder { per: Some("service".into()), ..order("70") },
+            "rate: found 70 without a unit, expected one, such as 70 Mbit/s",
+        ),
         (LimitOrder { burst: Some(100), ..order("8 Mbit/s") }, "burst: found 100, expected an integer from 1500"),
         (LimitOrder { over: Some("delay".into()), ..order("8 Mbit/s") }, "over: found delay with direction in"),
         (LimitOrder { over: Some("shape".into()), ..order("8 Mbit/s") }, "over: found \"shape\", expected drop, mark"),

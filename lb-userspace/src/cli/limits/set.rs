@@ -21,7 +21,7 @@ pub(super) struct Set {
     /// Which limit, where there are several: whose packets it counts
     #[arg(long, value_name = "WAY", value_parser = ["in", "out"])]
     direction: Option<String>,
-    /// Its rate from now on: a number and its unit, such as "50 Mbit/s", or a number alone
+    /// Its rate from now on: a number and its unit, such as "50 Mbit/s", or of what is not counted in bits a number alone
     #[arg(long, value_name = "RATE")]
     rate: Option<String>,
     /// How many units may come at once, in bytes where the rate is in bits
