@@ -222,7 +222,15 @@ fn changed(limit: &Limit, order: &LimitOrder) -> Result<Limit> {
     limit.burst = order.burst.or(limit.burst);
     if let Some(word) = &order.over {
         let over = Over::named(word);
-        limit.over = over.ok_or_else(|| anyhow!("over: found {word:?}, expected drop, mark, count or delay"))?;
+        let over = over.ok_or_else(|| anyhow!("over: found {word:?}, expected drop, mark, count or delay"))?;
+        // How many wait is chosen for it; no more than one at a time is another limit than anybody had.
+        ensure!(
+            limit.over != Over::Delay || over == Over::Delay || limit.burst.is_some() || order.strict,
+            "burst: found none with {}, expected one, or --strict: the limit was delay, of which Weir chose how much may wait; \
+             without a burst it would be strict",
+            over.name()
+        );
+        limit.over = over;
     }
     Ok(limit)
 }

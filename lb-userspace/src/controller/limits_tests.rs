@@ -140,6 +140,29 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn what_waited_becomes_strict_only_when_that_is_said() {
+    let limit = "{ per = \"service\", rate = \"50 Mbit/s\", direction = \"out\", over = \"delay\" },";
+    let text = text().replace("{ per = \"service\", rate = \"8 Mbit/s\", burst = 15000 },", limit);
+    let set = |over: &str, burst: Option<u64>, strict: bool| {
+        let mut asked = controller();
+        reload(&mut asked, &text);
+        let over = Some(over.into());
+        let order =
+            LimitOrder { direction: Some("out".into()), rate: None, over, burst, strict, ..order("of no matter") };
+        asked.set_limit(&order, Instant::now()).map(|rows| rows.into_iter().find(|row| row.direction == "out").unwrap())
+    };
+    for over in ["drop", "count", "mark"] {
+        let told = set(over, None, false).unwrap_err().to_string();
+        assert!(told.starts_with(&format!("burst: found none with {over}, expected one, or --strict: ")), "{told}");
+        let row = set(over, Some(100_000), false).unwrap();
+        assert_eq!((row.action.as_str(), row.burst), (over, Some(100_000)));
+    }
+    let row = set("drop", None, true).unwrap();
+    assert_eq!((row.action.as_str(), row.burst), ("drop", None));
+    assert_eq!(set("delay", None, false).unwrap().action, "delay");
+}
+
+#[test]
 fn the_head_says_which_limits_are_to_be_asked() {
     use lb_common::abi::ServiceFlags;
     let flags = |limit: &str| {
