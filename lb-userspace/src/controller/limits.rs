@@ -6,9 +6,10 @@ use std::time::Instant;
 use anyhow::{Result, anyhow, bail, ensure};
 
 use super::Controller;
+use super::limit_orders::{changed, which};
 use crate::api::top::Reading;
 use crate::api::types::{LimitOrder, LimitRow};
-use crate::config::{Config, Limit, Over, Per, Rate, Service, Unit, Wrong, check_together, limit_unit};
+use crate::config::{Config, Limit, Per, Service, Wrong, check_together};
 use crate::dataplane::DataPlane;
 use crate::limiter;
 use crate::plan::LimitState;
@@ -160,77 +161,4 @@ impl<P: DataPlane> Controller<P> {
             evicted_busy: count.evicted_busy,
         })
     }
-}
-
-/// Which limit of a service is meant.
-fn which(service: &Service, order: &LimitOrder) -> Result<usize> {
-    let unit = match (&order.unit, order.rate.as_deref().map(str::parse::<Rate>)) {
-        (Some(word), _) => {
-            let unit = limit_unit(word);
-            Some(
-                unit.ok_or_else(|| {
-                    anyhow!("unit: found {word:?}, expected one as in the configuration, such as packets/s")
-                })?
-                .0,
-            )
-        }
-        // A rate that says of what it is says also which limit is meant.
-        (None, Some(Ok(rate))) => Some(rate.unit),
-        (None, _) => None,
-    };
-    let is_meant = |limit: &Limit| {
-        order.per.as_deref().is_none_or(|per| per == limit.per.name())
-            && order.direction.as_deref().is_none_or(|direction| direction == limit.direction.name())
-            && unit.is_none_or(|unit| unit == limit.unit || unit.is_bytes() && limit.unit.is_bytes())
-    };
-    let meant: Vec<usize> = (0..service.limits.len()).filter(|at| is_meant(&service.limits[*at])).collect();
-    if let [only] = meant.as_slice() {
-        return Ok(*only);
-    }
-    let all: Vec<String> = service.limits.iter().map(ToString::to_string).collect();
-    let known = if all.is_empty() { "it has none".to_owned() } else { format!("it has: {}", all.join("; ")) };
-    bail!(
-        "found {} limits of service {:?} that are meant, expected one; {known}. Say which by --per, --unit and --direction",
-        meant.len(),
-        service.name
-    )
-}
-
-/// The limit as it is ordered to be.
-fn changed(limit: &Limit, order: &LimitOrder) -> Result<Limit> {
-    let mut limit = *limit;
-    if order.rate.is_none() && order.burst.is_none() && !order.strict && order.over.is_none() {
-        bail!("found nothing to change, expected a rate, a burst, strict, or what becomes of packets over the limit");
-    }
-    if let Some(text) = &order.rate {
-        let rate = match (text.parse::<u64>(), order.unit.as_deref()) {
-            (Ok(number), Some(word)) => format!("{number} {word}"),
-            // Whoever wrote 80 Mbit/s does not mean 70 bits a second by 70.
-            (Ok(number), None) if limit.unit == Unit::Bits => {
-                bail!("rate: found {number} without a unit, expected one, such as {number} Mbit/s")
-            }
-            (Ok(number), None) => format!("{number} {}", limit.unit.name()),
-            (Err(_), _) => text.clone(),
-        };
-        let rate: Rate = rate.parse().map_err(|error| anyhow!("rate: found {text:?}, {error}"))?;
-        (limit.rate, limit.unit) = (rate.value, rate.unit);
-    }
-    if order.strict {
-        ensure!(order.burst.is_none(), "burst: found both a burst and strict, expected one of them");
-        limit.burst = None;
-    }
-    limit.burst = order.burst.or(limit.burst);
-    if let Some(word) = &order.over {
-        let over = Over::named(word);
-        let over = over.ok_or_else(|| anyhow!("over: found {word:?}, expected drop, mark, count or delay"))?;
-        // How many wait is chosen for it; no more than one at a time is another limit than anybody had.
-        ensure!(
-            limit.over != Over::Delay || over == Over::Delay || limit.burst.is_some() || order.strict,
-            "burst: found none with {}, expected one, or --strict: the limit was delay, of which Weir chose how much may wait; \
-             without a burst it would be strict",
-            over.name()
-        );
-        limit.over = over;
-    }
-    Ok(limit)
 }

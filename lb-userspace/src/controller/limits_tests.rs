@@ -108,11 +108,19 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     let nothing = order("1");
     for (order, expected) in [
         (LimitOrder { service: "wbe".into(), ..nothing.clone() }, "there is no service \"wbe\"; there are web"),
+        (nothing.clone(), "found 2 limits of service \"web\" that are meant, expected one: 1000 packets/s per source"),
         (
-            nothing.clone(),
-            "found 2 limits of service \"web\" that are meant, expected one; it has: 1000 packets/s per source",
+            order("5 connections"),
+            "found no limit of service \"web\" that is in connections: 5 connections fits none; it has: 1000 packets/s",
         ),
-        (order("5 connections"), "found 0 limits of service \"web\" that are meant"),
+        (
+            LimitOrder { unit: Some("connections".into()), ..order("5") },
+            "found no limit of service \"web\" that is in connections; it has: 1000 packets/s per source",
+        ),
+        (
+            LimitOrder { per: Some("backend".into()), ..order("5 packets/s") },
+            "found no limit of service \"web\" that is per backend, in packets/s; it has: 1000 packets/s",
+        ),
         (LimitOrder { rate: None, per: Some("source".into()), ..nothing.clone() }, "found nothing to change"),
         (order("0 packets/s"), "found 2 limits"),
         (LimitOrder { per: Some("source".into()), ..order("0") }, "rate: found \"0\", expected a number and its unit"),
@@ -160,6 +168,25 @@ fn what_waited_becomes_strict_only_when_that_is_said() {
     let row = set("drop", None, true).unwrap();
     assert_eq!((row.action.as_str(), row.burst), ("drop", None));
     assert_eq!(set("delay", None, false).unwrap().action, "delay");
+}
+
+#[test]
+fn a_service_without_limits_says_where_they_are_written() {
+    let mut controller = controller();
+    reload(&mut controller, WEB);
+    let told = controller.set_limit(&order("1 packets/s"), Instant::now()).unwrap_err().to_string();
+    let expected = "found no limit of service \"web\", expected one to change: those that it is to have are written in";
+    assert!(told.starts_with(expected), "{told}");
+}
+
+#[test]
+fn only_limits_that_may_be_meant_are_told() {
+    let mut controller = controller();
+    let other = "limit = [\n{ per = \"backend\", rate = 5, unit = \"packets/s\" },";
+    reload(&mut controller, &text().replace("limit = [", other));
+    let told = controller.set_limit(&order("1 packets/s"), Instant::now()).unwrap_err().to_string();
+    assert!(told.starts_with("found 2 limits of service \"web\" that are meant, expected one: "), "{told}");
+    assert!(told.contains("5 packets/s per backend") && !told.contains("Mbit/s"), "{told}");
 }
 
 #[test]
