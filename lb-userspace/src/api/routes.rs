@@ -23,7 +23,7 @@ pub(super) fn router(requests: mpsc::Sender<Request>) -> Router {
         .route("/v1/status", get(|State(to): State<_>| ask(to, Request::Status)))
         .route("/v1/services", get(|State(to): State<_>| ask(to, Request::Services)))
         .route("/v1/backends", get(backends))
-        .route("/v1/limits", get(|State(to): State<_>| ask(to, Request::Limits)))
+        .route("/v1/limits", get(limits))
         .route("/v1/limits/top", get(top))
         .route("/v1/limits/set", post(|State(to): State<_>, body: Told<_>| tell(to, body, Request::SetLimit)))
         .route("/v1/limits/unset", post(|State(to): State<_>, body: Told<_>| tell(to, body, Request::UnsetLimits)))
@@ -52,6 +52,10 @@ struct Service {
 
 async fn backends(State(to): State<mpsc::Sender<Request>>, query: Asked<Service>) -> Response {
     ask_about(to, query, |asked, answer| Request::Backends(asked.service, answer)).await
+}
+
+async fn limits(State(to): State<mpsc::Sender<Request>>, query: Asked<Service>) -> Response {
+    ask_about(to, query, |asked, answer| Request::Limits(asked.service, answer)).await
 }
 
 /// One question of this kind at a time: readings are large.
@@ -136,7 +140,7 @@ mod tests {
     use super::*;
     use crate::api::client::Client;
     use crate::api::server::ControlSocket;
-    use crate::api::types::{DrainsOf, PlanFile, PlanQuestion, PlanReport};
+    use crate::api::types::{DrainsOf, LimitRow, PlanFile, PlanQuestion, PlanReport};
 
     /// Asks a control socket; `reply` is the controller.
     async fn asked<T>(reply: impl Fn(Request) + Send + 'static, ask: impl AsyncFnOnce(Client) -> T) -> T {
@@ -171,9 +175,15 @@ mod tests {
             Request::Reload(order, answer) => {
                 drop(answer.send(Err(format!("{:?} is too much", order.max_moved_ppm))));
             }
+            Request::Limits(service, answer) => {
+                let service = service.unwrap_or_default();
+                drop(answer.send(Err(format!("there is no service {service:?}"))));
+            }
             other => panic!("{other:?}"),
         };
         asked(reply, async |client| {
+            let unknown = client.get::<Vec<LimitRow>>("limits", &[("service", "wbe")]).await;
+            assert_eq!(unknown.expect_err("refused").to_string(), "there is no service \"wbe\"");
             let rows: Value = client.get("drains", &[("backend", "[2001:db8::1]:80")]).await.expect("rows");
             assert_eq!(rows, json!([]));
             let config = PlanFile { path: "/etc/weir/weir.toml".into(), text: "\n".repeat(3 << 20) };

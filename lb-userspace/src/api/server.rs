@@ -28,8 +28,8 @@ pub enum Request {
     Services(Answer<Vec<ServiceRow>>),
     /// By whom? All backends, or one service's.
     Backends(Option<String>, Answer<Vec<BackendRow>>),
-    /// Within which limits?
-    Limits(Answer<Vec<LimitRow>>),
+    /// Within which limits? All services', or one's.
+    Limits(Option<String>, Answer<Vec<LimitRow>>),
     /// What is in the buckets that sources have of a service?
     Buckets(String, Answer<Reading>),
     /// Give a limit another rate, burst or outcome.

@@ -24,13 +24,17 @@ pub(super) struct ByHand {
 }
 
 impl<P: DataPlane> Controller<P> {
-    /// The limits of all services.
+    /// The limits of all services or of one.
     ///
     /// # Errors
-    /// When a counter cannot be read.
-    pub fn limits(&self) -> Result<Vec<LimitRow>> {
+    /// When there is no such service, or a counter cannot be read.
+    pub fn limits(&self, service: Option<&str>) -> Result<Vec<LimitRow>> {
+        if let Some(name) = service {
+            self.must_know(name)?;
+        }
         let mut rows = Vec::new();
-        for service in &self.config.services {
+        let is_meant = |known: &&Service| service.is_none_or(|name| known.name == *name);
+        for service in self.config.services.iter().filter(is_meant) {
             rows.extend(self.limit_rows(service)?);
         }
         Ok(rows)

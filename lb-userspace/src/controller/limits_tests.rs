@@ -55,9 +55,9 @@ fn what_is_set_by_hand_is_in_force_at_once_and_says_so() {
 
     // A reload that changes something else leaves it; one that changes the limits ends it.
     reload(&mut controller, &text().replace("port = 80", "port = 80\nidle = \"10s\""));
-    assert_eq!(controller.limits().unwrap()[0].rate, 2_000);
+    assert_eq!(controller.limits(None).unwrap()[0].rate, 2_000);
     reload(&mut controller, &text().replace("rate = 1000", "rate = 3000"));
-    let rows = controller.limits().unwrap();
+    let rows = controller.limits(None).unwrap();
     assert_eq!((rows[0].rate, rows[0].by_hand), (3_000, false));
     assert_eq!(ids(&controller), before);
 

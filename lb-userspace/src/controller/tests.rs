@@ -295,7 +295,10 @@ fn rows_name_what_they_are_asked_for() {
     let controller = controller(|fake| fake);
     let error = controller.backends(Some("wbe")).unwrap_err().to_string();
     assert!(error.contains("wbe") && error.contains("web, dns"), "{error}");
-    assert_eq!(controller.limits().unwrap().len(), 1);
+    assert_eq!(controller.limits(None).unwrap().len(), 1);
+    assert_eq!(controller.limits(Some("web")).unwrap().len() + controller.limits(Some("dns")).unwrap().len(), 1);
+    let error = controller.limits(Some("wbe")).unwrap_err().to_string();
+    assert_eq!(error, "there is no service \"wbe\"; there are web, dns");
     assert_eq!(controller.ledger(vec![]).unwrap().refusals.len(), lb_common::Refusal::ALL.len());
 }
 

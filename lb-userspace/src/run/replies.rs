@@ -28,7 +28,7 @@ pub(super) fn reply(
         }
         Request::Services(answer) => drop(answer.send(said(controller.services()))),
         Request::Backends(service, answer) => drop(answer.send(said(controller.backends(service.as_deref())))),
-        Request::Limits(answer) => drop(answer.send(said(controller.limits()))),
+        Request::Limits(service, answer) => drop(answer.send(said(controller.limits(service.as_deref())))),
         Request::Buckets(service, answer) => drop(answer.send(said(controller.pressure(&service, now)))),
         Request::SetLimit(order, answer) => drop(answer.send(said(controller.set_limit(&order, now)))),
         Request::UnsetLimits(of, answer) => drop(answer.send(said(controller.unset_limits(&of.service, now)))),

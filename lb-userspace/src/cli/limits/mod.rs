@@ -62,10 +62,10 @@ impl Args {
             None => {}
         }
         let client = self.socket.client()?;
+        let query: Vec<(&str, &str)> = self.service.iter().map(|service| ("service", service.as_str())).collect();
         let pause = self.live.interval.map(Duration::from_secs);
         loop {
-            let mut rows: Vec<LimitRow> = client.get("limits", &[]).await?;
-            rows.retain(|row| self.service.as_ref().is_none_or(|service| *service == row.service));
+            let rows: Vec<LimitRow> = client.get("limits", &query).await?;
             show(&self.output, pause.is_some(), &rows, |rows| rows::text(rows, self.wide))?;
             let Some(pause) = pause else { return Ok(ExitCode::SUCCESS) };
             tokio::time::sleep(pause).await;
