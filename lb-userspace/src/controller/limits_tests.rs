@@ -123,7 +123,10 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         ),
         (LimitOrder { rate: None, per: Some("source".into()), ..nothing.clone() }, "found nothing to change"),
         (order("0 packets/s"), "found 2 limits"),
-        (LimitOrder { per: Some("source".into()), ..order("0") }, "rate: found \"0\", expected a number and its unit"),
+        (
+            LimitOrder { per: Some("source".into()), ..order("0") },
+            "rate: found \"0\", expected 1 packets/s to 100000000 packets/s",
+        ),
         (
             LimitOrder { per: Some("service".into()), ..order("70") },
             "rate: found 70 without a unit, expected one, such as 70 Mbit/s",

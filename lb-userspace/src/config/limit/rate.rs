@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Unit;
+use crate::config::nearest::nearest;
 
 /// The units of the configuration, and how many of [`Unit`]'s they are; of each, the first is the one that is shown.
 const WORDS: [(&str, Unit, u64); 12] = [
@@ -39,36 +40,67 @@ pub(crate) fn unit_named(word: &str) -> Option<(Unit, u64)> {
 }
 
 /// The words of units, for who looks for the nearest.
-pub(super) fn words() -> Vec<&'static str> {
+fn words() -> Vec<&'static str> {
     WORDS.iter().map(|(name, ..)| *name).collect()
 }
 
+/// The unit that a word was probably meant to be. Upper and lower case come first: by letters `mbit/s` is as near to Gbit/s.
+pub(super) fn near_unit(word: &str) -> Option<&'static str> {
+    let known = words();
+    known.iter().find(|known| known.eq_ignore_ascii_case(word)).copied().or_else(|| nearest(word, &known))
+}
+
 /// Why a text is no [`Rate`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected a number and its unit, such as \"50 Mbit/s\" or \"1000 packets/s\", within the bounds of the unit")]
-pub struct NoRate;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoRate {
+    /// It is no number with a word behind it.
+    Form,
+    /// The word is no unit; the one that was probably meant.
+    Unit(Option<&'static str>),
+    /// The number is out of the unit's bounds, or no whole one of it.
+    Bounds(Unit),
+}
+
+impl std::error::Error for NoRate {}
+
+impl fmt::Display for NoRate {
+    /// What was expected instead.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const FORM: &str = "expected a number and its unit, such as \"50 Mbit/s\" or \"1000 packets/s\"";
+        match self {
+            Self::Form | Self::Unit(None) => write!(f, "{FORM}; units are {UNITS}"),
+            Self::Unit(Some(near)) => write!(f, "{FORM}; units are {UNITS} (did you mean {near}?)"),
+            Self::Bounds(unit) => {
+                let (least, most) = unit.bounds();
+                let shown = |value| Rate { value, unit: *unit };
+                write!(f, "expected {} to {}, in whole {}", shown(least), shown(most), unit.name())
+            }
+        }
+    }
+}
 
 impl FromStr for Rate {
     type Err = NoRate;
 
     /// A number, which may have digits behind the point, and a unit; spaces between them or none.
     fn from_str(text: &str) -> Result<Self, NoRate> {
-        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(NoRate)?;
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(NoRate::Form)?;
         let (number, word) = text.split_at(end);
-        let (unit, scale) = unit_named(word.trim_start()).ok_or(NoRate)?;
-        let value = scaled(number, scale).ok_or(NoRate)?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number(whole) || !is_number(fraction) {
+            return Err(NoRate::Form);
+        }
+        let word = word.trim_start();
+        let (unit, scale) = unit_named(word).ok_or_else(|| NoRate::Unit(near_unit(word)))?;
         let (least, most) = unit.bounds();
-        if (least..=most).contains(&value) { Ok(Self { value, unit }) } else { Err(NoRate) }
+        let value = scaled(whole, fraction, scale).filter(|value| (least..=most).contains(value));
+        Ok(Self { value: value.ok_or(NoRate::Bounds(unit))?, unit })
     }
 }
 
-/// The number times `scale`, a power of ten, if that is whole.
-fn scaled(number: &str, scale: u64) -> Option<u64> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_number(whole) || !is_number(fraction) {
-        return None;
-    }
+/// The number with these digits before and behind the point times `scale`, a power of ten, if that is whole.
+fn scaled(whole: &str, fraction: &str, scale: u64) -> Option<u64> {
     let fraction = fraction.trim_end_matches('0');
     let digits = scale.ilog10() as usize;
     if fraction.len() > digits {
@@ -116,27 +148,35 @@ mod tests {
 
     #[test]
     fn anything_else_is_none() {
-        for text in [
-            "",
-            "50",
-            "Mbit/s",
-            "50 mbit/s",
-            "50 Mb/s",
-            "-1 bits/s",
-            "1. kbit/s",
-            ".5 kbit/s",
-            "1.5 packets/s",
-            "0 packets/s",
-            "7 bits/s",
-            "801 Gbit/s",
-            "1.0001 kbit/s.",
-            "0.00001 kbit/s",
-            "1e3 bits/s",
-            "1.2.3 kbit/s",
-            "99999999999999999999 bits/s",
-            "18446744073709551615 Gbit/s",
+        let form = |text: &str| (text.to_owned(), NoRate::Form);
+        for (text, expected) in ["", "50", "-1 bits/s", "1. kbit/s", ".5 kbit/s", "1.2.3 kbit/s", "Mbit/s"].map(form) {
+            assert_eq!(text.parse::<Rate>(), Err(expected), "{text}");
+        }
+        for (text, near) in [
+            ("50 mbit/s", Some("Mbit/s")),
+            ("50 MBIT/S", Some("Mbit/s")),
+            ("50 Kbit/s", Some("kbit/s")),
+            ("50 gbits/s", Some("Gbits/s")),
+            ("50 Packets/s", Some("packets/s")),
+            ("50 packet/s", Some("packets/s")),
+            ("50 Mb/s", None),
+            ("1.0001 kbit/s.", Some("kbit/s")),
+            ("1e3 bits/s", None),
         ] {
-            assert_eq!(text.parse::<Rate>(), Err(NoRate), "{text}");
+            assert_eq!(text.parse::<Rate>(), Err(NoRate::Unit(near)), "{text}");
+        }
+        for (text, expected) in [
+            ("1.5 packets/s", "expected 1 packets/s to 100000000 packets/s, in whole packets/s"),
+            ("0 packets/s", "expected 1 packets/s to 100000000 packets/s, in whole packets/s"),
+            ("7 bits/s", "expected 8 bits/s to 800 Gbit/s, in whole bits/s"),
+            ("801 Gbit/s", "expected 8 bits/s to 800 Gbit/s, in whole bits/s"),
+            ("0 Mbit/s", "expected 8 bits/s to 800 Gbit/s, in whole bits/s"),
+            ("0.00001 kbit/s", "expected 8 bits/s to 800 Gbit/s, in whole bits/s"),
+            ("99999999999999999999 bits/s", "expected 8 bits/s to 800 Gbit/s, in whole bits/s"),
+            ("18446744073709551615 Gbit/s", "expected 8 bits/s to 800 Gbit/s, in whole bits/s"),
+            ("0 connections", "expected 1 connections to 100000000 connections, in whole connections"),
+        ] {
+            assert_eq!(text.parse::<Rate>().map_err(|error| error.to_string()), Err(expected.to_owned()), "{text}");
         }
     }
 }

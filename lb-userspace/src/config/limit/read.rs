@@ -2,12 +2,11 @@
 
 use toml::de::DeValue;
 
-use super::rate::{UNITS, unit_named, words};
+use super::rate::{NoRate, UNITS, near_unit, unit_named};
 use super::{
     DIRECTIONS, Direction, Limit, MAX_LIMITS, OVERS, Over, PERS, Per, Rate, SHARES, Unit, Wrong, check_together,
 };
 use crate::config::document::quoted;
-use crate::config::nearest::nearest;
 use crate::config::table::{Found, Table, describe};
 use crate::config::{Forward, one_of};
 use crate::vip::Vip;
@@ -119,17 +118,16 @@ fn read_per(table: &mut Table<'_, '_>) -> Option<Per> {
 }
 
 /// What was written as a rate.
-enum Written {
-    Whole(Rate),
+enum Written<'d> {
+    Text(&'d str),
     Number(u64),
 }
 
 /// The rate, and where it stands.
 fn read_rate(table: &mut Table<'_, '_>) -> (Option<Rate>, Option<usize>) {
     let has_text = table.is_string("rate");
-    let known = words();
     let unit = table.get("unit", UNITS, |value| match value.as_str() {
-        Some(word) => unit_named(word).ok_or_else(|| match nearest(word, &known) {
+        Some(word) => unit_named(word).ok_or_else(|| match near_unit(word) {
             Some(near) => format!("{} (did you mean {near}?)", quoted(word)),
             None => quoted(word),
         }),
@@ -154,7 +152,7 @@ fn read_rate(table: &mut Table<'_, '_>) -> (Option<Rate>, Option<usize>) {
     };
     table.require("rate", &expected);
     let found = table.get("rate", &expected, |value| match value {
-        DeValue::String(text) => text.parse().map(Written::Whole).map_err(|_| quoted(text)),
+        DeValue::String(text) => Ok(Written::Text(text)),
         DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
             .ok()
             .filter(|number| (least..=most).contains(number))
@@ -164,7 +162,11 @@ fn read_rate(table: &mut Table<'_, '_>) -> (Option<Rate>, Option<usize>) {
     });
     let line = found.as_ref().map(|found| found.line);
     let rate = found.and_then(|found| match found.value {
-        Written::Whole(rate) => Some(rate),
+        // Its problem says more than that it is no rate.
+        Written::Text(text) => {
+            let refused = |error: NoRate| table.problem(found.line, "rate", format!("found {}, {error}", quoted(text)));
+            text.parse().map_err(refused).ok()
+        }
         Written::Number(number) => Some(Rate { value: number.checked_mul(scale)?, unit: own? }),
     });
     (rate, line)

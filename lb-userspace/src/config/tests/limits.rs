@@ -90,7 +90,18 @@ fn what_makes_no_sense_is_refused_by_its_key() {
             "per = 'service', rate = 0, unit = 'packets/s'",
             "rate: found 0, expected an integer from 1 to 100000000",
         ),
-        ("nat", "per = 'service', rate = '0 Mbit/s'", "rate: found \"0 Mbit/s\", expected a number and its unit"),
+        ("nat", "per = 'service', rate = '0 Mbit/s'", "rate: found \"0 Mbit/s\", expected 8 bits/s to 800 Gbit/s"),
+        ("nat", "per = 'service', rate = '801 Gbit/s'", "rate: found \"801 Gbit/s\", expected 8 bits/s to 800 Gbit/s"),
+        (
+            "nat",
+            "per = 'service', rate = '1.5 packets/s'",
+            "rate: found \"1.5 packets/s\", expected 1 packets/s to 100000000 packets/s, in whole packets/s",
+        ),
+        (
+            "nat",
+            "per = 'service', rate = '50'",
+            "rate: found \"50\", expected a number and its unit, such as \"50 Mbit/s\"",
+        ),
         (
             "nat",
             "per = 'service', rate = 7, unit = 'bits/s'",
