@@ -12,7 +12,11 @@ pub(super) fn which(service: &Service, order: &LimitOrder) -> Result<usize> {
         !limits.is_empty(),
         "found no limit of service {name:?}, expected one to change: those that it is to have are written in its configuration"
     );
-    let rate = order.rate.as_deref().and_then(|text| text.parse::<Rate>().ok());
+    let rate = match &order.rate {
+        // Of what a number alone is, the limit says.
+        Some(text) if !text.bytes().all(|byte| byte.is_ascii_digit()) => Some(read_rate(text, text)?),
+        _ => None,
+    };
     let unit = match &order.unit {
         Some(word) => {
             let unit = limit_unit(word);
@@ -75,7 +79,7 @@ pub(super) fn changed(limit: &Limit, order: &LimitOrder) -> Result<Limit> {
             (Ok(number), None) => format!("{number} {}", limit.unit.name()),
             (Err(_), _) => text.clone(),
         };
-        let rate: Rate = rate.parse().map_err(|error| anyhow!("rate: found {text:?}, {error}"))?;
+        let rate = read_rate(text, &rate)?;
         (limit.rate, limit.unit) = (rate.value, rate.unit);
     }
     if order.strict {
@@ -96,4 +100,9 @@ pub(super) fn changed(limit: &Limit, order: &LimitOrder) -> Result<Limit> {
         limit.over = over;
     }
     Ok(limit)
+}
+
+/// A rate, of which `found` was written.
+fn read_rate(found: &str, rate: &str) -> Result<Rate> {
+    rate.parse().map_err(|error| anyhow!("rate: found {found:?}, {error}"))
 }

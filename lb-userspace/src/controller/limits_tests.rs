@@ -122,7 +122,8 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
             "found no limit of service \"web\" that is per backend, in packets/s; it has: 1000 packets/s",
         ),
         (LimitOrder { rate: None, per: Some("source".into()), ..nothing.clone() }, "found nothing to change"),
-        (order("0 packets/s"), "found 2 limits"),
+        (order("0 packets/s"), "rate: found \"0 packets/s\", expected 1 packets/s to 100000000 packets/s"),
+        (order("8 mbit/s"), "(did you mean Mbit/s?)"),
         (
             LimitOrder { per: Some("source".into()), ..order("0") },
             "rate: found \"0\", expected 1 packets/s to 100000000 packets/s",

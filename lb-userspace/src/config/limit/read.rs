@@ -28,25 +28,18 @@ pub(in crate::config) fn read(service: &mut Table<'_, '_>, whose: Option<Whose>)
     }
     let mut limits: Vec<Limit> = Vec::with_capacity(tables.len());
     for table in tables {
-        let line = table.line;
-        let Some(limit) = read_for(table, whose) else { continue };
-        let was_good = check_together(&limits).is_ok();
-        limits.push(limit);
-        if let Err(Wrong { key, text }) = check_together(&limits)
-            && was_good
-        {
-            service.problem(line, key, text);
-        }
+        limits.extend(read_for(table, whose, &limits));
     }
     limits
 }
 
 /// Reads the table of one limit of a service that is not known yet.
 pub(crate) fn read_one(table: Table<'_, '_>) -> Option<Limit> {
-    read_for(table, None)
+    read_for(table, None, &[])
 }
 
-fn read_for(mut table: Table<'_, '_>, whose: Option<Whose>) -> Option<Limit> {
+/// Reads the table of one limit, which a service has beside these.
+fn read_for(mut table: Table<'_, '_>, whose: Option<Whose>, others: &[Limit]) -> Option<Limit> {
     table.require("per", &one_of(&PERS));
     let per = read_per(&mut table);
     let (rate, rate_line) = read_rate(&mut table);
@@ -72,7 +65,11 @@ fn read_for(mut table: Table<'_, '_>, whose: Option<Whose>) -> Option<Limit> {
         ("share", share.map(|found| found.line)),
     ];
     let checked = limit.map_or(Ok(()), |limit| {
-        limit.check().and_then(|()| whose.map_or(Ok(()), |(forward, vip)| limit.check_for(forward, &vip)))
+        limit.check()?;
+        whose.map_or(Ok(()), |(forward, vip)| limit.check_for(forward, &vip))?;
+        // What the others have of it was told with them.
+        let all: Vec<Limit> = others.iter().copied().chain([limit]).collect();
+        if check_together(others).is_ok() { check_together(&all) } else { Ok(()) }
     });
     if let Err(Wrong { key, text }) = checked {
         let line = lines.iter().find(|(name, _)| *name == key).and_then(|(_, line)| *line);
@@ -107,12 +104,14 @@ fn read_per(table: &mut Table<'_, '_>) -> Option<Per> {
         "source" => Some(Per::Source),
         "backend" => Some(Per::Backend),
         _ => {
-            if v4.is_none() && v6.is_none() && !table.has("prefix_v4") && !table.has("prefix_v6") {
+            let has = (table.has("prefix_v4"), table.has("prefix_v6"));
+            if has == (false, false) {
                 let text = "found source-prefix alone, expected prefix_v4 and prefix_v6, or that of the VIP's family: how \
                             many first bits of a source's address say whose bucket it is";
                 table.problem(word.map_or(table.line, |found| found.line), "per", text);
             }
-            Some(Per::SourcePrefix { v4, v6 })
+            // One that is not there is told when the VIP is known, but what was refused was not missing.
+            (has != (false, false) && has == (v4.is_some(), v6.is_some())).then_some(Per::SourcePrefix { v4, v6 })
         }
     }
 }

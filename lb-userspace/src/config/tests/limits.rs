@@ -212,6 +212,28 @@ fn what_makes_no_sense_is_refused_by_its_key() {
 }
 
 #[test]
+fn one_mistake_is_told_once() {
+    for (prefix, told) in [
+        ("", "per: found source-prefix alone, expected"),
+        ("prefix_v4 = 0,", "prefix_v4: found 0, expected an integer from 1 to 32"),
+        ("prefix_v4 = 33, prefix_v6 = 56,", "prefix_v4: found 33, expected an integer from 1 to 32"),
+        ("prefix_v4 = 24, prefix_v6 = 129,", "prefix_v6: found 129, expected an integer from 1 to 128"),
+    ] {
+        let limit = format!("{{ per = 'source-prefix', {prefix} rate = 1, unit = 'packets/s' }}");
+        let all = refused("192.0.2.1", "nat", &limit);
+        assert!(all.starts_with(&format!("service.web.limit[1].{told}")) && !all.contains('\n'), "{all}");
+    }
+}
+
+#[test]
+fn what_is_wrong_only_beside_others_is_refused_by_its_own_key() {
+    let delay = "{ per = 'service', rate = '1 Mbit/s', direction = 'out', over = 'delay' },";
+    let all = refused("192.0.2.1", "nat", &delay.repeat(3));
+    assert!(all.starts_with("service.web.limit[2].over: found delay a second time, expected"), "{all}");
+    assert!(!all.contains('\n'), "{all}");
+}
+
+#[test]
 fn of_udp_nothing_opens_a_connection() {
     let text = with("192.0.2.1", "nat", "{ per = 'source', rate = 1, unit = 'new-connections/s' }");
     let problems = parse(&text.replace("'tcp'", "'udp'")).expect_err("refused").problems;
