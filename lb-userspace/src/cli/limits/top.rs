@@ -70,7 +70,7 @@ fn text(rows: &[TopRow]) -> String {
             row.limit.clone(),
         ]
     });
-    table(&heads, &cells.collect::<Vec<_>>(), "no source was heard meanwhile that had been heard before")
+    table(&heads, &cells.collect::<Vec<_>>(), "no source that was known when the watch began has sent anything since")
 }
 
 #[cfg(test)]
@@ -92,5 +92,6 @@ SOURCE     ASKED/S  OVER/S  PER     DIRECTION  LIMIT
 192.0.2.7   1234.6  1134.6  source  in         100 packets/s
 ";
         assert_eq!(text(&[row]), expected);
+        assert_eq!(text(&[]), "no source that was known when the watch began has sent anything since\n");
     }
 }

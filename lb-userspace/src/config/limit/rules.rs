@@ -114,10 +114,13 @@ impl Limit {
             return wrong(
                 "share",
                 format!(
-                    "found fair on a limit per {} of what goes {}, expected one per service of what comes in: it is \
-                     sources that share",
+                    "found fair on a limit per {} of what {}, expected one per service of what comes in: it is sources \
+                     that share",
                     self.per.name(),
-                    self.direction.name()
+                    match self.direction {
+                        Direction::In => "comes in",
+                        Direction::Out => "goes out",
+                    }
                 ),
             );
         }

@@ -176,7 +176,7 @@ fn what_makes_no_sense_is_refused_by_its_key() {
         (
             "nat",
             "per = 'source', rate = 1, unit = 'packets/s', burst = 5, share = 'fair'",
-            "share: found fair on a limit per source of what goes in, expected one per service of what comes in",
+            "share: found fair on a limit per source of what comes in, expected one per service of what comes in",
         ),
         ("nat", "per = 'service', rate = 1, unit = 'packets/s', share = 'fair'", "share: found fair without a burst"),
         (
