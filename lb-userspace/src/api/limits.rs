@@ -70,7 +70,7 @@ fn first() -> String {
 }
 
 /// `POST /v1/limits/set`: another rate, burst or outcome for one limit, until the service's limits change in the configuration, or
-/// Weir ends. The first three say which, where a service has several.
+/// Weir ends. The first five say which, where a service has several.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitOrder {
     /// The service.
@@ -78,6 +78,12 @@ pub struct LimitOrder {
     /// As in [`LimitRow`].
     #[serde(default)]
     pub per: Option<String>,
+    /// As in [`LimitRow`].
+    #[serde(default)]
+    pub prefix_v4: Option<u8>,
+    /// As in [`LimitRow`].
+    #[serde(default)]
+    pub prefix_v6: Option<u8>,
     /// A unit as the configuration has it.
     #[serde(default)]
     pub unit: Option<String>,

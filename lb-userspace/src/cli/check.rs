@@ -98,8 +98,14 @@ fn summary(config: &Config) -> Result<String> {
             let (over, max_moved) = (show_duration(slow_start.over), slow_start.max_moved);
             writeln!(text, "    slow start over {over}, in steps of at most {max_moved} of the table")?;
         }
-        for limit in &service.limits {
+        for (index, limit) in service.limits.iter().enumerate() {
             writeln!(text, "    limit {limit}, {}", kept(limit))?;
+            if service.limits.iter().take(index).any(|other| other.is_same(limit)) {
+                writeln!(
+                    text,
+                    "      like one before it: both are kept, and `weir limits set` cannot tell them apart"
+                )?;
+            }
         }
     }
     Ok(text)
@@ -116,10 +122,10 @@ fn kept(limit: &Limit) -> String {
     }
     let kept = limiter::kept(limit, LONG);
     let error = percent(kept.error_percent);
-    if !limit.unit.is_bytes() {
-        return format!("kept as {:.3} ({error})", kept.rate);
-    }
     let unit = limit.unit.name();
+    if !limit.unit.is_bytes() {
+        return format!("kept as {:.3} {unit} ({error})", kept.rate);
+    }
     let short = percent(limiter::kept(limit, SHORT).error_percent);
     format!("kept as {:.3} {unit} ({error}) of packets of {LONG} bytes, {short} of {SHORT}", kept.rate)
 }
@@ -159,7 +165,18 @@ mod tests {
             port = 80
             protocol = 'tcp'
             slow_start = { over = '30s', max_moved = '0.5%' }
-            limit = { per = 'source', rate = 1000, unit = 'packets/s' }
+            [[service.limit]]
+            per = 'source'
+            rate = 1000
+            unit = 'packets/s'
+            [[service.limit]]
+            per = 'source'
+            rate = 5000
+            unit = 'packets/s'
+            [[service.limit]]
+            per = 'service'
+            rate = 5000
+            unit = 'packets/s'
             [[service]]
             name = 'dns'
             vip = '192.0.2.10'
@@ -175,7 +192,10 @@ mod tests {
   web at 192.0.2.10:80/tcp by nat, backends from local
     flows are believed for 1h of silence
     slow start over 30s, in steps of at most 0.5% of the table
-    limit 1000 packets/s per source, strict, kept as 1000.000 (exactly)
+    limit 1000 packets/s per source, strict, kept as 1000.000 packets/s (exactly)
+    limit 5000 packets/s per source, strict, kept as 5000.000 packets/s (exactly)
+      like one before it: both are kept, and `weir limits set` cannot tell them apart
+    limit 5000 packets/s per service, strict, kept as 5000.000 packets/s (exactly)
   dns at 192.0.2.10:53/udp by snat, backends from local
     connection ids of configuration 1 name backends by 4 byte(s)
     flows are believed for 1m of silence

@@ -33,6 +33,8 @@ pub(super) fn which(service: &Service, order: &LimitOrder) -> Result<usize> {
     let counts = |limit: &Limit| unit.is_none_or(|unit| unit == limit.unit || unit.is_bytes() && limit.unit.is_bytes());
     let is_meant = |limit: &Limit| {
         order.per.as_deref().is_none_or(|per| per == limit.per.name())
+            && order.prefix_v4.is_none_or(|bits| limit.per.prefixes().0 == Some(bits))
+            && order.prefix_v6.is_none_or(|bits| limit.per.prefixes().1 == Some(bits))
             && order.direction.as_deref().is_none_or(|direction| direction == limit.direction.name())
             && counts(limit)
     };
@@ -44,6 +46,8 @@ pub(super) fn which(service: &Service, order: &LimitOrder) -> Result<usize> {
         [] => {
             let words = [
                 order.per.as_ref().map(|per| format!("per {per}")),
+                order.prefix_v4.map(|bits| format!("of prefix_v4 = {bits}")),
+                order.prefix_v6.map(|bits| format!("of prefix_v6 = {bits}")),
                 order.direction.clone(),
                 unit.map(|unit| format!("in {}", unit.name())),
             ];
@@ -56,9 +60,14 @@ pub(super) fn which(service: &Service, order: &LimitOrder) -> Result<usize> {
             bail!("found no limit of service {name:?} that is {}{fits}; it has: {has}", said.join(", "))
         }
         several => bail!(
-            "found {} limits of service {name:?} that are meant, expected one: {}. Say which by --per, --unit and --direction",
+            "found {} limits of service {name:?} that are meant, expected one: {}. {}",
             several.len(),
-            shown(&mut several.iter().map(|at| &limits[*at]))
+            shown(&mut several.iter().map(|at| &limits[*at])),
+            if several.windows(2).all(|two| limits[two[0]].is_same(&limits[two[1]])) {
+                "Nothing tells them apart here: change them in the configuration"
+            } else {
+                "Say which by --per, --prefix-v4, --prefix-v6, --unit and --direction"
+            }
         ),
     }
 }

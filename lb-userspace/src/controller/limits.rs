@@ -9,7 +9,7 @@ use super::Controller;
 use super::limit_orders::{changed, which};
 use crate::api::top::Reading;
 use crate::api::types::{LimitOrder, LimitRow};
-use crate::config::{Config, Limit, Per, Service, Wrong, check_together};
+use crate::config::{Config, Limit, Service, Wrong, check_together};
 use crate::dataplane::DataPlane;
 use crate::limiter;
 use crate::plan::LimitState;
@@ -140,10 +140,7 @@ impl<P: DataPlane> Controller<P> {
 
     fn limit_row(&self, service: &Service, limit: &Limit, state: Option<LimitState>) -> Result<LimitRow> {
         let count = state.map(|state| self.plane.limit_count(state.id)).transpose()?.unwrap_or_default();
-        let (prefix_v4, prefix_v6) = match limit.per {
-            Per::SourcePrefix { v4, v6 } => (v4, v6),
-            Per::Service | Per::Source | Per::Backend => (None, None),
-        };
+        let (prefix_v4, prefix_v6) = limit.per.prefixes();
         Ok(LimitRow {
             service: service.name.clone(),
             per: limit.per.name().to_owned(),

@@ -194,6 +194,26 @@ fn only_limits_that_may_be_meant_are_told() {
 }
 
 #[test]
+fn prefixes_tell_limits_apart() {
+    let mut controller = controller();
+    let prefix =
+        |bits: u8| format!("{{ per = \"source-prefix\", prefix_v4 = {bits}, rate = 5, unit = \"packets/s\" }},\n");
+    reload(&mut controller, &format!("{WEB}\nlimit = [\n{}{}{}]\n", prefix(16), prefix(24), prefix(24)));
+    let set = |controller: &mut Controller<Fake>, bits| {
+        controller.set_limit(&LimitOrder { prefix_v4: bits, ..order("7") }, Instant::now())
+    };
+    let told = set(&mut controller, None).unwrap_err().to_string();
+    assert!(told.ends_with("Say which by --per, --prefix-v4, --prefix-v6, --unit and --direction"), "{told}");
+    let told = set(&mut controller, Some(24)).unwrap_err().to_string();
+    assert!(told.contains("found 2 limits") && told.contains("Nothing tells them apart here"), "{told}");
+    let told = set(&mut controller, Some(8)).unwrap_err().to_string();
+    assert!(told.contains("that is of prefix_v4 = 8; it has: 5 packets/s per source-prefix /16"), "{told}");
+    let rows = set(&mut controller, Some(16)).unwrap();
+    let rates: Vec<_> = rows.iter().map(|row| (row.prefix_v4, row.rate)).collect();
+    assert!(rates.contains(&(Some(16), 7)) && rates.contains(&(Some(24), 5)), "{rates:?}");
+}
+
+#[test]
 fn the_head_says_which_limits_are_to_be_asked() {
     use lb_common::abi::ServiceFlags;
     let flags = |limit: &str| {

@@ -15,6 +15,12 @@ pub(super) struct Set {
     /// Which limit, where there are several: what has a bucket of its own
     #[arg(long, value_name = "WHAT", value_parser = ["service", "source", "source-prefix", "backend"])]
     per: Option<String>,
+    /// Which limit per source-prefix, where there are several: its prefix_v4
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(1..=32))]
+    prefix_v4: Option<u8>,
+    /// Which limit per source-prefix, where there are several: its prefix_v6
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(1..=128))]
+    prefix_v6: Option<u8>,
     /// Which limit, where there are several: what it counts
     #[arg(long, value_name = "UNIT")]
     unit: Option<String>,
@@ -51,8 +57,9 @@ pub(super) struct Unset {
 
 impl Set {
     pub(super) async fn execute(self) -> Result<ExitCode> {
-        let Self { service, per, unit, direction, rate, burst, strict, over, output, socket } = self;
-        let order = LimitOrder { service, per, unit, direction, rate, burst, strict, over };
+        let Self { service, per, prefix_v4, prefix_v6, unit, direction, rate, burst, strict, over, output, socket } =
+            self;
+        let order = LimitOrder { service, per, prefix_v4, prefix_v6, unit, direction, rate, burst, strict, over };
         let rows: Vec<LimitRow> = socket.client()?.post("limits/set", &order).await?;
         output.print(&rows, |rows| rows::text(rows, false))?;
         Ok(ExitCode::SUCCESS)

@@ -109,6 +109,14 @@ impl Per {
         }
     }
 
+    /// How many first bits of an IPv4 and of an IPv6 source's address say whose bucket it is, where not all do.
+    pub const fn prefixes(self) -> (Option<u8>, Option<u8>) {
+        match self {
+            Self::SourcePrefix { v4, v6 } => (v4, v6),
+            Self::Service | Self::Source | Self::Backend => (None, None),
+        }
+    }
+
     /// Whether sources have the buckets.
     pub const fn is_source(self) -> bool {
         matches!(self, Self::Source | Self::SourcePrefix { .. })
