@@ -214,6 +214,25 @@ fn prefixes_tell_limits_apart() {
 }
 
 #[test]
+fn a_reload_says_what_becomes_of_limits() {
+    let mut controller = controller();
+    let notes = |controller: &Controller<Fake>, text: &str| {
+        controller.preview(&parse(text), &BTreeMap::new(), &[]).unwrap().notes.join("; ")
+    };
+    let (slow, fast) = ("8 Mbit/s", "16 Mbit/s");
+    let other = "limit = [\n{ per = \"backend\", rate = 5, unit = \"packets/s\" },";
+    assert_eq!(notes(&controller, &text()), "");
+    assert_eq!(notes(&controller, &text().replace(slow, fast)), "limits: 1 changed");
+    assert_eq!(notes(&controller, &text().replace("limit = [", other)), "limits: 1 added");
+    let source = text().replace("per = \"source\"", "per = \"source-prefix\", prefix_v4 = 24");
+    assert_eq!(notes(&controller, &source.replace(slow, fast)), "limits: 1 added, 1 changed, 1 removed");
+    assert_eq!(notes(&controller, WEB), "limits: 2 removed");
+    // What was set by hand stays as long as the configuration does.
+    controller.set_limit(&order("9 Mbit/s"), Instant::now()).unwrap();
+    assert_eq!(notes(&controller, &text()), "");
+}
+
+#[test]
 fn the_head_says_which_limits_are_to_be_asked() {
     use lb_common::abi::ServiceFlags;
     let flags = |limit: &str| {

@@ -9,6 +9,7 @@ mod declaring;
 mod declaring_tests;
 mod drains;
 mod keeping;
+mod limit_changes;
 mod limit_orders;
 mod limits;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use lb_common::abi::{FlowKey, ServiceFlags};
 
-use super::{Controller, declaring};
+use super::{Controller, declaring, limit_changes};
 use crate::api::types::{Change, PlanBackend, PlanReport, PlannedBackend, PlannedService};
 use crate::config::{Config, Registry, Service, Share};
 use crate::dataplane::{DataPlane, Op};
@@ -133,6 +133,7 @@ impl<P: DataPlane> Controller<P> {
         }
         let off = self.config.interfaces.iter().filter(|old| !config.interfaces.iter().any(|new| new.name == old.name));
         notes.extend(off.map(|old| format!("interface {} loses its programs", old.name)));
+        notes.extend(limit_changes::told(&self.config.services, &config.services));
         let previewed = preview(&desired, &self.state, &|table| self.plane.slots(table), census)?;
         let retires = |vip: &Vip| desired.services.get(vip).is_none_or(|service| service.retires);
         Ok(report(&previewed, retires, notes))
