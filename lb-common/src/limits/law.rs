@@ -26,7 +26,7 @@ pub(super) struct Marking<B> {
 ///
 /// Marked packets do not fill the bucket: otherwise what came too much while the sender's TCP did not know the limit yet would have to
 /// leak away first, and until then every round trip has its window shrink once more (RFC 3168 §6.1.2), to next to nothing. They do
-/// fill a second one, of the same rate and two seconds deeper, as all packets do: who does not slow down is marked when that is half
+/// fill a second one, of the same rate and two seconds deeper, as all packets that go on do: who does not slow down is marked when that is half
 /// full, and when it is full gets no more than the rate.
 ///
 /// Until then every packet over the limit is marked only while more than twice the rate comes, as in a slow start, which is told so
@@ -36,16 +36,25 @@ pub(super) struct Marking<B> {
 pub(super) fn marked<B: Bucket>(
     limit: &Limit,
     headers: &Headers,
+    asker: &Asker,
     cost: u64,
     now_ns: u64,
     words: &Marking<B>,
 ) -> (Said, u64) {
     let now = gcra::ticks(now_ns);
-    let within = gcra::pour(MAX_TRIES, Room::of(limit.depth_ticks, cost), &words.bucket, now);
-    let owed = gcra::pour(MAX_TRIES, Room::of(limit.depth_ticks.wrapping_add(DEBT_TICKS), cost), &words.debt, now);
-    if !mark::is_capable(headers.tos) {
-        let fits = matches!(within, Admission::Admitted(_));
-        return if fits { (Said::Admitted, FREE) } else { refused(Refusal::OverServiceLimit) };
+    let depth = if is_too_much(limit, asker, cost) { 0 } else { limit.depth_ticks };
+    let within = gcra::pour(MAX_TRIES, Room::of(depth, cost), &words.bucket, now);
+    let capable = mark::is_capable(headers.tos);
+    if !capable && !matches!(within, Admission::Admitted(_)) {
+        return judged(limit, within, cost, false);
+    }
+    // Who does not understand marks goes on when the bucket has room, and owes that, however much is owed already: else those who
+    // understand would get the whole rate beside him.
+    let most = if capable { 0 } else { limit.depth_ticks.wrapping_add(cost) };
+    let most = most.wrapping_add(limit.depth_ticks).wrapping_add(DEBT_TICKS);
+    let owed = gcra::pour(MAX_TRIES, Room::of(most, cost), &words.debt, now);
+    if !capable {
+        return (Said::Admitted, FREE);
     }
     let owed = match owed {
         Admission::Admitted(level) => level,
@@ -131,7 +140,7 @@ const fn refused(refusal: Refusal) -> (Said, u64) {
 }
 
 /// How much more than its burst whoever is marked may send before it is dropped, in ticks: what two seconds of the rate make.
-const DEBT_TICKS: u64 = 2_000_000_000 * TICKS_PER_NS;
+pub const DEBT_TICKS: u64 = 2_000_000_000 * TICKS_PER_NS;
 
 /// What a bucket's answer means; of a limit that marks, one per source or backend.
 #[inline(always)]
@@ -162,7 +171,7 @@ pub const MAX_DELAY_NS: u64 = 4_000_000_000;
 #[inline(always)]
 pub(super) fn room(limit: &Limit, headers: &Headers, asker: &Asker, cost: u64, presses: bool) -> Room {
     let depth = limit.depth_ticks;
-    if asker.packets > 1 && cost > depth {
+    if is_too_much(limit, asker, cost) {
         Room::of(0, cost)
     } else if presses {
         Room::of((depth >> 1) + (depth & 1), cost)
@@ -171,4 +180,10 @@ pub(super) fn room(limit: &Limit, headers: &Headers, asker: &Asker, cost: u64, p
     } else {
         Room::of(depth, cost)
     }
+}
+
+/// Whether a packet was merged, and is more than its bucket ever holds.
+#[inline(always)]
+const fn is_too_much(limit: &Limit, asker: &Asker, cost: u64) -> bool {
+    asker.packets > 1 && cost > limit.depth_ticks
 }

@@ -16,7 +16,7 @@ use crate::tables::Tables;
 use crate::{Address, Refusal, fair};
 
 pub use answer::{Admitted, Said};
-pub use law::MAX_DELAY_NS;
+pub use law::{DEBT_TICKS, MAX_DELAY_NS};
 pub use plain::{all_plain, one_plain, plain};
 pub use tables::{LimitTables, OwnBucket};
 
@@ -139,7 +139,7 @@ fn of_service<T: Tables>(
             began_level: tables.share(id)?,
             began_ns: tables.share_adapted(id)?,
         };
-        return Some(law::marked(limit, headers, cost, now_ns, &words));
+        return Some(law::marked(limit, headers, asker, cost, now_ns, &words));
     }
     let room = law::room(limit, headers, asker, cost, presses);
     Some(law::judged(limit, gcra::pour(MAX_TRIES, room, &bucket, gcra::ticks(now_ns)), cost, waits))

@@ -67,6 +67,46 @@ fn who_ignores_marks_gets_no_more_than_the_rate() {
     assert_eq!(flood(0b01, 1_000), (10_000, 0));
 }
 
+/// Packets that understand marks and such that do not, by turns, of each as many as the rate, at any phase of the two buckets.
+#[test]
+fn both_together_get_the_rate_whatever_their_order() {
+    const MS: u64 = 1_000_000;
+    for phase in 0..8 {
+        let (mut tables, capable) = marking(0b10);
+        let other = Headers { tos: 0, ..capable };
+        let asker = Asker { packets: 1, ..Asker::default() };
+        let mut goes_on = |headers: &Headers, now_ns: u64| {
+            *tables.now_ns.get_mut() = now_ns;
+            Admitted::unpack(ask(&tables, headers, &asker, 0)).is_ok()
+        };
+        // Until the first bucket runs out before the second, and fills again at another phase.
+        let start = 1_000_000_000_000;
+        for _ in 0..300 {
+            goes_on(&capable, start);
+        }
+        let begin = start + 150 * MS + phase * MS / 8;
+        let mut went_on = 0;
+        for number in 0..20_000 {
+            went_on += u64::from(goes_on(&other, begin + number * MS));
+            went_on += u64::from(goes_on(&capable, begin + number * MS + MS / 2));
+        }
+        // The rate, and what was left of the burst and of two seconds.
+        assert!((20_000..=22_101).contains(&went_on), "{went_on} at phase {phase}");
+    }
+}
+
+#[test]
+fn what_was_merged_and_is_more_than_the_burst_goes_into_an_empty_bucket() {
+    for tos in [0, 0b10] {
+        let (tables, headers) = marking(tos);
+        let asker = Asker { packets: 200, ..Asker::default() };
+        for second in [100_000, 100_001, 100_002] {
+            tables.now_ns.set(second * 1_000_000_000);
+            assert!(Admitted::unpack(ask(&tables, &headers, &asker, 0)).is_ok(), "{tos}, {second}");
+        }
+    }
+}
+
 #[test]
 fn a_little_too_much_is_marked_now_and_then() {
     // A tenth too much: 900 packets are over the bucket. All go on: a second of them would have to be owed before all are marked.
