@@ -3,6 +3,7 @@
 use lb_common::abi::{self, LimitFlags, LimitOver, LimitScope, LimitUnit};
 use lb_common::gauge;
 use lb_common::gcra::{self, MAX_UNITS, TICKS_PER_NS};
+use lb_common::limits::DEBT_TICKS;
 
 use crate::config::{Direction, Limit, MAX_MERGED_BYTES, MAX_MERGED_PACKETS, Over, Per, Unit};
 
@@ -117,13 +118,25 @@ fn window(limit: &Limit, depth_ticks: u64) -> u32 {
 
 /// When a limit's bucket is to be empty at `now`, in ticks, now that it is another limit: it holds as many units as before, but no
 /// more than it has room for.
+pub fn carried_over(old: &abi::Limit, new: &abi::Limit, empty_at: u64, now: u64) -> u64 {
+    let strict =
+        if new.depth_ticks == 0 { gcra::cost(new, if new.unit == LimitUnit::BYTES { 1_500 } else { 1 }) } else { 0 };
+    let most = if new.over == LimitOver::MARK { new.depth_ticks.saturating_mul(2) } else { new.depth_ticks };
+    scaled(old, new, empty_at, now, most.max(strict))
+}
+
+/// The same of the second bucket of a limit per service that marks: who owed two seconds owes them.
+pub fn debt_carried_over(old: &abi::Limit, new: &abi::Limit, empty_at: u64, now: u64) -> u64 {
+    scaled(old, new, empty_at, now, new.depth_ticks.saturating_add(DEBT_TICKS))
+}
+
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a level of 61 bits, right to 53 of them"
 )]
-pub fn carried_over(old: &abi::Limit, new: &abi::Limit, empty_at: u64, now: u64) -> u64 {
+fn scaled(old: &abi::Limit, new: &abi::Limit, empty_at: u64, now: u64, most: u64) -> u64 {
     if gauge::is_gauge(empty_at) || new.unit == LimitUnit::CONNECTIONS {
         return empty_at;
     }
@@ -134,10 +147,7 @@ pub fn carried_over(old: &abi::Limit, new: &abi::Limit, empty_at: u64, now: u64)
     } else {
         (level as f64 * (of(new) / of(old))) as u64
     };
-    let strict =
-        if new.depth_ticks == 0 { gcra::cost(new, if new.unit == LimitUnit::BYTES { 1_500 } else { 1 }) } else { 0 };
-    let most = if new.over == LimitOver::MARK { new.depth_ticks.saturating_mul(2) } else { new.depth_ticks };
-    now.wrapping_add(scaled.min(most.max(strict)))
+    now.wrapping_add(scaled.min(most))
 }
 
 /// Whether one compiled limit limits the same thing as another, so that it can become it and keep its buckets.

@@ -187,6 +187,18 @@ fn another_rate_keeps_what_is_in_a_bucket() {
 }
 
 #[test]
+fn who_ignored_marks_owes_as_much_as_before_under_another_rate() {
+    let marking =
+        |rate| compile(&Limit { over: Over::Mark, ..Limit::strict(Per::Service, rate, Unit::Packets).with_burst(100) });
+    let (old, new, now) = (marking(1_000), marking(2_000), 1 << 40);
+    // 2,100 packets: the burst, and two seconds.
+    let owed = |limit: &abi::Limit, packets: u32| now + u64::from(packets) * cost(limit, 1);
+    assert_eq!(debt_carried_over(&old, &new, owed(&old, 2_100), now), owed(&new, 2_100));
+    // Of half of the rate two seconds and the burst are 1,100.
+    assert_eq!(debt_carried_over(&new, &marking(500), owed(&new, 2_100), now), owed(&marking(500), 1_100));
+}
+
+#[test]
 fn a_limit_that_limits_the_same_is_known_again() {
     let limit = Limit::strict(Per::Source, 1_000, Unit::Bytes).with_burst(2_000);
     let same = |other: Limit| {

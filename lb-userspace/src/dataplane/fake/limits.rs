@@ -31,6 +31,8 @@ impl Fake {
         let now = gcra::ticks(tables.now_ns());
         let own = at(&mut tables.service_buckets, id)?;
         own.set(limiter::carried_over(&old, limit, own.get(), now));
+        let [.., debt] = at(&mut tables.shares, id)?;
+        debt.set(limiter::debt_carried_over(&old, limit, debt.get(), now));
         let shared = tables.buckets.shared();
         for owned in shared.iter().filter(|owned| owned.key.limit == id) {
             if let Some(bucket) = shared.known(&owned.key) {

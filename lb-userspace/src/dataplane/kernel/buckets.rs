@@ -4,7 +4,7 @@ use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
-use lb_common::abi::{BucketCell, BucketGroup, Limit, PlainLimit, map};
+use lb_common::abi::{BucketCell, BucketGroup, Limit, LimitOver, PlainLimit, map};
 use lb_common::bucket_table::{self, BucketHash};
 use lb_common::gauge::{self, is_gauge};
 use lb_common::host::SharedBuckets;
@@ -95,6 +95,18 @@ impl Buckets {
         self.services.words().get(word).context("a limit without a bucket")
     }
 
+    /// Has what the fast way asks be what limits say: whoever changed one before may have ended in the midst of that, or not have
+    /// known of this.
+    pub(super) fn describe_again(&mut self, limits: impl Iterator<Item = Result<Limit>>) -> Result<()> {
+        for (id, limit) in (0..).zip(limits) {
+            let limit = limit?;
+            if self.services.read(id)?.plain != PlainLimit::of(&limit) {
+                self.describe(id, &limit)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes what the fast way asks of a limit beside its bucket.
     pub(super) fn describe(&mut self, id: u32, limit: &Limit) -> Result<()> {
         const AT: usize = offset_of!(BucketCell, plain);
@@ -115,23 +127,31 @@ impl Buckets {
     /// Has all of a limit's hold as many units as before, now that it is another: see [`limiter::carried_over`].
     pub(super) fn carry_over(&self, id: u32, old: &Limit, new: &Limit) -> Result<()> {
         let now = now_ticks();
-        carry_over(self.service(id)?, old, new, now);
-        carry_over(self.service_word(id, offset_of!(BucketCell, debt))?, old, new, now);
+        carry_over(self.service(id)?, |empty_at| limiter::carried_over(old, new, empty_at, now));
+        let debt = self.service_word(id, offset_of!(BucketCell, debt))?;
+        carry_over(debt, |empty_at| limiter::debt_carried_over(old, new, empty_at, now));
         let shared = self.shared();
         for owned in shared.iter().filter(|owned| owned.key.limit == id) {
             if let Some(bucket) = shared.known(&owned.key) {
-                carry_over(bucket, old, new, now);
+                carry_over(bucket, |empty_at| limiter::carried_over(old, new, empty_at, now));
+            }
+        }
+        // They say something else of a limit that marks than of one that is fair.
+        if (old.over == LimitOver::MARK) != (new.over == LimitOver::MARK) {
+            for at in
+                [offset_of!(BucketCell, share), offset_of!(BucketCell, adapted_ns), offset_of!(BucketCell, seen_or_due)]
+            {
+                self.service_word(id, at)?.store(0, RELAXED);
             }
         }
         Ok(())
     }
 }
 
-fn carry_over(bucket: &AtomicU64, old: &Limit, new: &Limit, now: u64) {
+fn carry_over(bucket: &AtomicU64, carried: impl Fn(u64) -> u64) {
     let mut empty_at = bucket.load(Ordering::Relaxed);
     for _ in 0..MAX_TRIES {
-        let carried = limiter::carried_over(old, new, empty_at, now);
-        match bucket.compare_exchange(empty_at, carried, Ordering::SeqCst, Ordering::SeqCst) {
+        match bucket.compare_exchange(empty_at, carried(empty_at), Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => return,
             Err(found) => empty_at = found,
         }

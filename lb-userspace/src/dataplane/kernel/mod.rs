@@ -135,6 +135,7 @@ impl Kernel {
             unused: Unused::NONE,
         };
         // What an earlier controller has left.
+        kernel.buckets.describe_again(kernel.limits.iter().map(|limit| Ok(limit?)))?;
         let vips = kernel.vips.iter().collect::<Result<Vec<_>, _>>()?;
         let addresses = kernel.addresses.keys().collect::<Result<Vec<_>, _>>()?;
         let endpoints = batch::entries::<VipKey, Endpoint>(kernel.endpoints.map().fd())?;

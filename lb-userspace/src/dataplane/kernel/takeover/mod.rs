@@ -1,6 +1,8 @@
 //! From a folder of pins to programs on devices: a list of steps, each of which may be the last one of a process that is
 //! killed. [`super::pins`] says what the next start makes of it.
 
+#[cfg(test)]
+mod limits_tests;
 mod steps;
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ use crate::dataplane::kernel::shape::SHAPES;
 use crate::dataplane::kernel::{Flows, Kernel};
 use crate::dataplane::{DataPlane as _, Op, Port};
 
-const SMALL: Capacity = Capacity::SMALL;
+pub(super) const SMALL: Capacity = Capacity::SMALL;
 const LARGE: Capacity = Capacity {
     services: 16,
     backends: 64,
@@ -35,14 +35,14 @@ const LARGE: Capacity = Capacity {
 };
 
 /// Devices by index, and the interfaces that are configured. Beside them there is a bridge with a port.
-struct Host {
-    lab: Lab,
+pub(super) struct Host {
+    pub(super) lab: Lab,
     devices: BTreeMap<u32, Device>,
     interfaces: Vec<Interface>,
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let lab = Lab::builder().clients(1).backends(1).build().unwrap();
         let interface = |name: &str, mode| Interface { name: name.to_owned(), mode, peer_has_xdp: false, line: 1 };
         let device = |name: &str| Device {
@@ -69,12 +69,12 @@ impl Host {
         Self { lab, devices, interfaces }
     }
 
-    fn pins(&self) -> Pins {
+    pub(super) fn pins(&self) -> Pins {
         Pins::open(&self.lab.state()).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// A whole start, and an end that leaves everything. Says what it found.
-    fn start(&self, wanted: Capacity, fill: bool) -> (Option<Found>, BTreeSet<u32>) {
+    pub(super) fn start(&self, wanted: Capacity, fill: bool) -> (Option<Found>, BTreeSet<u32>) {
         self.lab.weir.run(|| {
             let mut takeover = TakeOver::load(self.pins(), wanted, 7, false).unwrap_or_else(|e| panic!("{e:#}"));
             let capacity = takeover.capacity();
@@ -173,7 +173,7 @@ fn contents(capacity: Capacity) -> Vec<Op> {
 
 /// What a start found.
 #[derive(Debug, PartialEq)]
-struct Found {
+pub(super) struct Found {
     meta: Meta,
     capacity: Capacity,
     dump: Dump,
