@@ -13,8 +13,15 @@ use crate::gcra::{Bucket, TICKS_PER_NS, level};
 use crate::hash::{GOLDEN, mix};
 use crate::tables::Tables;
 
-/// Counters of a row.
-pub const COLUMNS: u32 = 1 << 14;
+/// Counters of a row. Limits with windows of other lengths have others: what one of them left for 17 seconds would be taken for what
+/// a source of another sent in one.
+pub const COLUMNS: u32 = LENGTHS * OF_A_LENGTH;
+
+/// How many lengths of windows there are at most, which are powers of two one after the other.
+const LENGTHS: u32 = 16;
+
+/// Counters of a row for windows of one length.
+const OF_A_LENGTH: u32 = 1 << 12;
 
 /// Rows.
 pub const ROWS: u32 = 4;
@@ -89,14 +96,15 @@ const fn nanoseconds(cost: u64) -> u32 {
 fn count<T: Tables + ?Sized>(tables: &T, key: &BucketKey, window: u32, now_ns: u64, cost: u32) -> u32 {
     let [high, low] = key.who.halves();
     let mut hash = tables.sketch_hash(high ^ u64::from(key.limit).wrapping_mul(GOLDEN), low);
-    let at = (now_ns >> SketchCell::UNIT) as u32;
+    let number = (now_ns >> window) as u32;
+    let first = (window & (LENGTHS - 1)) * OF_A_LENGTH;
     // What is left of this window is what counts of the last one, in 1,024ths.
     let left = 1024 - ((now_ns & ((1 << window) - 1)) >> window.saturating_sub(10)) as u32;
     let mut least = u32::MAX;
     let mut row = 0;
     while row < ROWS {
-        let index = row * COLUMNS + (hash as u32 & (COLUMNS - 1));
-        let cell = advanced(tables.sketch(index), at, window.saturating_sub(SketchCell::UNIT), cost);
+        let index = row * COLUMNS + first + (hash as u32 & (OF_A_LENGTH - 1));
+        let cell = advanced(tables.sketch(index), number, cost);
         tables.put_sketch(index, cell);
         let sent = cell.now.saturating_add((cell.last >> 10).saturating_mul(left));
         if sent < least {
@@ -108,25 +116,22 @@ fn count<T: Tables + ?Sized>(tables: &T, key: &BucketKey, window: u32, now_ns: u
     least
 }
 
-/// A counter with what came at a time, in a window of so many bits.
-///
-/// Limits with other windows may have the same counter. What came is then kept for the longest of them, so that no source is taken
-/// for a lighter one: as everywhere in the sketch it is the row in which it meets nobody that says how much it was. A counter is its
-/// next user's again when a window has gone by.
+/// A counter with what came in the window `number`.
 #[inline(always)]
-const fn advanced(cell: SketchCell, at: u32, bits: u32, cost: u32) -> SketchCell {
-    let longest = if cell.bits > bits { cell.bits } else { bits } & 31;
-    let (now, last, bits) = match (at >> longest).wrapping_sub(cell.at >> longest) {
-        0 => (cell.now, cell.last, longest),
-        1 => (0, cell.now, bits),
-        _ => (0, 0, bits),
+const fn advanced(cell: SketchCell, number: u32, cost: u32) -> SketchCell {
+    let (now, last) = match number.wrapping_sub(cell.window) {
+        0 => (cell.now, cell.last),
+        1 => (0, cell.now),
+        _ => (0, 0),
     };
-    SketchCell { at, now: now.saturating_add(cost), last, bits }
+    SketchCell { window: number, now: now.saturating_add(cost), last, pad: 0 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Address;
+    use crate::host::HostTables;
 
     #[test]
     fn the_share_follows_the_level() {
@@ -149,32 +154,26 @@ mod tests {
 
     #[test]
     fn a_counter_remembers_one_window() {
-        let cell = advanced(advanced(SketchCell::default(), 7 << 4, 4, 5), 7 << 4 | 15, 4, 6);
+        let cell = advanced(advanced(SketchCell::default(), 7, 5), 7, 6);
         assert_eq!((cell.now, cell.last), (11, 0));
-        let cell = advanced(cell, 8 << 4, 4, 1);
+        let cell = advanced(cell, 8, 1);
         assert_eq!((cell.now, cell.last), (1, 11));
-        let cell = advanced(cell, 10 << 4, 4, 2);
+        let cell = advanced(cell, 10, 2);
         assert_eq!((cell.now, cell.last), (2, 0));
     }
 
-    /// One second after the other, each with a packet of either limit.
+    /// Two limits that count the same source at the same time, whatever their numbers hash to.
     #[test]
-    fn a_counter_that_two_windows_share_is_nobodys_that_counts_less() {
-        const LONG: u32 = 7;
-        let (mut cell, mut sent) = (SketchCell::default(), vec![]);
-        for at in 0..1 << 12 {
-            cell = advanced(cell, at, 2, 1);
-            cell = advanced(cell, at, LONG, 3);
-            sent.push(3);
-            let within = at as usize % (1 << LONG) + 1;
-            let in_window: u32 = sent.iter().rev().take(within).sum();
-            assert!(cell.now >= in_window, "at {at}: {} of {in_window}", cell.now);
-            assert!(at < 1 << LONG || cell.last >= 3 << LONG, "at {at}: the window before is forgotten: {}", cell.last);
+    fn windows_of_other_lengths_do_not_meet() {
+        let tables = HostTables::default();
+        let costs = |sent: u32| u64::from(sent) * TICKS_PER_NS;
+        for number in 0..20_000_u32 {
+            let key = |limit| BucketKey { who: Address::from_v4(number.to_be_bytes()), limit };
+            count(&tables, &key(1), 34, 1 << 40, nanoseconds(costs(1 << 30)));
+            count(&tables, &key(2), 19, 1 << 40, 1);
         }
-        // Alone again, the short one has its own window back.
-        for at in 1 << 12..(1 << 12) + (2 << LONG) {
-            cell = advanced(cell, at, 2, 1);
-        }
-        assert_eq!((cell.now, cell.last, cell.bits), (4, 4, 2));
+        let key = BucketKey { who: Address::from_v4([198, 51, 100, 1]), limit: 3 };
+        let sent = count(&tables, &key, 19, 1 << 40, 1);
+        assert!(sent < 100, "{sent}: nothing of what the long window counts");
     }
 }

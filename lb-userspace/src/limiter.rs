@@ -19,8 +19,10 @@ const MAX_DEPTH: u128 = 1 << 61;
 /// What may wait unless a person says how much: so much time's worth, in milliseconds, or two frames as containers send them.
 const DELAY_MS: u128 = 50;
 
-/// How long fair limits measure at least and at most, in nanoseconds, as powers of two: half a millisecond, 17 seconds.
-const WINDOWS: (u32, u32) = (19, 34);
+/// How long fair limits measure at least and at most, in nanoseconds, as powers of two: an eighth of a second, 17 seconds.
+const WINDOWS: (u32, u32) = (27, 34);
+/// The same at least where the burst lasts less: half a millisecond.
+const SHORTEST_WINDOW: u32 = 19;
 /// How many packets are to come in a window, and how many bytes those have.
 const WINDOW_PACKETS: u128 = 1_000;
 const PACKET_BYTES: u128 = 1_000;
@@ -113,7 +115,7 @@ fn window(limit: &Limit, depth_ticks: u64) -> u32 {
     let needed = (units * ticks).div_ceil(rate * u128::from(TICKS_PER_NS));
     let (least, most) = WINDOWS;
     let window = (least..most).find(|window| needed <= 1 << window).unwrap_or(most);
-    window.min((depth_ticks / TICKS_PER_NS).max(1).ilog2()).max(least)
+    window.min((depth_ticks / TICKS_PER_NS).max(1).ilog2()).max(SHORTEST_WINDOW)
 }
 
 /// When a limit's bucket is to be empty at `now`, in ticks, now that it is another limit: it holds as many units as before, but no

@@ -202,19 +202,14 @@ pub struct BucketLevel {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SketchCell {
-    /// When it was counted last, in 2^[`SketchCell::UNIT`] nanoseconds. Wraps after three days.
-    pub at: u32,
-    /// What came in this window, in nanoseconds of the limit's time.
+    /// The window that `now` counts, as its number.
+    pub window: u32,
+    /// What came in it, in nanoseconds of the limit's time.
     pub now: u32,
     /// What came in the one before.
     pub last: u32,
-    /// How long the window is, as a power of two of the same unit.
-    pub bits: u32,
-}
-
-impl SketchCell {
-    /// See `at`: 65 microseconds, less than any window.
-    pub const UNIT: u32 = 16;
+    /// Always zero.
+    pub pad: u32,
 }
 
 const _: () = assert!(size_of::<Limit>() == 32);

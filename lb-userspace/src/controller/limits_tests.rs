@@ -217,7 +217,8 @@ fn prefixes_tell_limits_apart() {
 fn a_reload_says_what_becomes_of_limits() {
     let mut controller = controller();
     let notes = |controller: &Controller<Fake>, text: &str| {
-        controller.preview(&parse(text), &BTreeMap::new(), &[]).unwrap().notes.join("; ")
+        let notes = controller.preview(&parse(text), &BTreeMap::new(), &[]).unwrap().notes;
+        notes.into_iter().filter(|note| note.starts_with("limits: ")).collect::<Vec<_>>().join("; ")
     };
     let (slow, fast) = ("8 Mbit/s", "16 Mbit/s");
     let other = "limit = [\n{ per = \"backend\", rate = 5, unit = \"packets/s\" },";

@@ -30,7 +30,7 @@ pub(super) fn text(rows: &[LimitRow], wide: bool) -> String {
         }
         cells
     });
-    table(&heads, &cells.collect::<Vec<_>>(), "no service has a limit")
+    table(&heads, &cells.collect::<Vec<_>>(), "there is no limit")
 }
 
 fn per(row: &LimitRow) -> String {
@@ -100,6 +100,6 @@ web      service            in         1000 packets/s       strict  drop        
 ";
         assert_eq!(text(&[row.clone(), strict], false), expected);
         assert!(text(&[row], true).contains("EVICTED-BUSY"));
-        assert_eq!(text(&[], false), "no service has a limit\n");
+        assert_eq!(text(&[], false), "there is no limit\n");
     }
 }

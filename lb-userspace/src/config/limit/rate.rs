@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Unit;
-use crate::config::nearest::nearest;
+use crate::config::nearest::{distance, nearest};
 
 /// The units of the configuration, and how many of [`Unit`]'s they are; of each, the first is the one that is shown.
 const WORDS: [(&str, Unit, u64); 12] = [
@@ -44,10 +44,16 @@ fn words() -> Vec<&'static str> {
     WORDS.iter().map(|(name, ..)| *name).collect()
 }
 
-/// The unit that a word was probably meant to be. Upper and lower case come first: by letters `mbit/s` is as near to Gbit/s.
+/// The unit that a word was probably meant to be. Upper and lower case come first: by letters `mbit/s` is as near to Gbit/s. Of
+/// several that are as near, none is better than one that is a thousand times another.
 pub(super) fn near_unit(word: &str) -> Option<&'static str> {
     let known = words();
-    known.iter().find(|known| known.eq_ignore_ascii_case(word)).copied().or_else(|| nearest(word, &known))
+    if let Some(same) = known.iter().find(|known| known.eq_ignore_ascii_case(word)) {
+        return Some(same);
+    }
+    let near = nearest(word, &known)?;
+    let as_near = |other: &&str| distance(word, other) == distance(word, near);
+    known.iter().copied().filter(as_near).all(|other| unit_named(other) == unit_named(near)).then_some(near)
 }
 
 /// Why a text is no [`Rate`].
@@ -159,7 +165,10 @@ mod tests {
             ("50 gbits/s", Some("Gbits/s")),
             ("50 Packets/s", Some("packets/s")),
             ("50 packet/s", Some("packets/s")),
-            ("50 Mb/s", None),
+            ("50 Mb/s", Some("Mbit/s")),
+            ("50 MB/s", None),
+            ("50 Nbit/s", None),
+            ("50 bts/s", Some("bits/s")),
             ("1.0001 kbit/s.", Some("kbit/s")),
             ("1e3 bits/s", None),
         ] {

@@ -11,6 +11,8 @@ use lb_common::abi::{
     Backend, BucketCell, Connection, Device, Endpoint, Flow, FlowKey, Limit, LimitCount, Order, OrderKey, PathMtu,
     QuicKey, ReplyKey, ReplyOwner, Service, Stamps, Tally, Traffic, VipKey, map,
 };
+use lb_common::bucket_table::GAUGE;
+use lb_common::gauge::is_gauge;
 use lb_common::tables::FlowCell as _;
 
 use super::super::shape::{gone_row, left_row, services_of};
@@ -124,7 +126,8 @@ fn buckets(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
     let (new, now) = (new.shared(), now_ticks());
     let mut left = 0_u64;
     for owned in old.shared().iter().filter(|owned| owned.level.empty_at > now) {
-        let found = new.find(&owned.key, now, u64::MAX >> 2).and_then(|(index, _)| new.bucket(index));
+        let depth = if is_gauge(owned.level.empty_at) { GAUGE } else { u64::MAX >> 2 };
+        let found = new.find(&owned.key, now, depth).and_then(|(index, _)| new.bucket(index));
         match found {
             Some(bucket) => drop(bucket.fetch_max(owned.level.empty_at, Ordering::SeqCst)),
             None => left += 1,
