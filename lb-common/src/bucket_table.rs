@@ -121,35 +121,48 @@ pub const fn first(tag: u64) -> u32 {
     (tag >> 32) as u32 & (WAYS - 1)
 }
 
+/// Which bucket goes first: one that nobody ever had, then who is empty, then who is the least full; of connections, none.
+#[inline(always)]
+fn fullness(group: &impl Group, way: u32, empty_at: u64, now: u64) -> u64 {
+    if is_gauge(empty_at) {
+        u64::MAX
+    } else if group.tag(way) == 0 {
+        0
+    } else {
+        level(empty_at, now) + 1
+    }
+}
+
 /// The bucket with this tag; or one that becomes it, with no more in it than `depth`, which may also be [`GAUGE`] or [`LOOKUP`].
 /// Nothing when there is none to be had.
 #[inline(always)]
 pub fn find(group: &impl Group, tag: u64, key: &BucketKey, now: u64, depth: u64) -> Option<Found> {
-    let first = first(tag);
-    let mut step = 0;
-    while step < WAYS {
-        let way = (first + step) & (WAYS - 1);
+    let mut way = 0;
+    while way < WAYS {
         if group.tag(way) == tag {
             return Some(Found { way, taken: Taken::Known });
         }
-        step = group.opaque(step + 1);
+        way = group.opaque(way + 1);
     }
     if depth == LOOKUP {
         return None;
     }
     let (mut emptiest, mut least, mut gauges) = (0, u64::MAX, 0);
-    let mut step = 0;
-    while step < WAYS {
-        let way = (first + step) & (WAYS - 1);
+    let mut way = 0;
+    while way < WAYS {
         let empty_at = group.bucket(way).load();
         // Without a branch: the verifier follows every one of them through every round.
         gauges += gauge_bit(empty_at);
-        // One that nobody ever had comes first, then who is empty; of several, the one that is looked at first.
-        let full = if group.tag(way) == 0 { 0 } else { level(empty_at, now) + 1 };
-        if full < least && !is_gauge(empty_at) {
+        let full = fullness(group, way, empty_at, now);
+        if full < least {
             (emptiest, least) = (way, full);
         }
-        step = group.opaque(step + 1);
+        way = group.opaque(way + 1);
+    }
+    // Of several the one that is looked at first.
+    let first = first(tag);
+    if fullness(group, first, group.bucket(first).load(), now) == least {
+        emptiest = first;
     }
     if least == u64::MAX || depth == GAUGE && gauges >= MAX_GAUGES {
         return None;

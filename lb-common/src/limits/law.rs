@@ -5,22 +5,9 @@ use crate::abi::{Limit, LimitOver};
 use crate::gcra::{self, Admission, Bucket, MAX_TRIES, Room, TICKS_PER_NS};
 use crate::headers::Headers;
 use crate::mark;
+use crate::tables::Tables;
 
 use super::{Admitted, Asker, FREE, Said, over};
-
-/// The words of a limit per service that marks.
-pub(super) struct Marking<B> {
-    /// Its bucket.
-    pub bucket: B,
-    /// The one that marked packets fill, too.
-    pub debt: B,
-    /// See [`due`].
-    pub due: B,
-    /// See [`is_steep`]: how full the second bucket was when its window began, and when that was.
-    pub began_level: B,
-    /// In nanoseconds.
-    pub began_ns: B,
-}
 
 /// What becomes of a packet by a limit that marks.
 ///
@@ -33,55 +20,53 @@ pub(super) struct Marking<B> {
 /// from a quarter of the bucket on: else it would be at twenty times the rate when the bucket is full. Of what is a little too much
 /// one packet is marked now and then: see [`due`].
 #[inline(always)]
-pub(super) fn marked<B: Bucket>(
+pub(super) fn marked<T: Tables>(
+    tables: &T,
     limit: &Limit,
     headers: &Headers,
     asker: &Asker,
+    id: u32,
     cost: u64,
     now_ns: u64,
-    words: &Marking<B>,
-) -> (Said, u64) {
+) -> Option<(Said, u64)> {
     let now = gcra::ticks(now_ns);
     let depth = if is_too_much(limit, asker, cost) { 0 } else { limit.depth_ticks };
-    let within = gcra::pour(MAX_TRIES, Room::of(depth, cost), &words.bucket, now);
+    let within = gcra::pour(MAX_TRIES, Room::of(depth, cost), &tables.service_bucket(id)?, now);
     let capable = mark::is_capable(headers.tos);
     if !capable && !matches!(within, Admission::Admitted(_)) {
-        return judged(limit, within, cost, false);
+        return Some(judged(limit, within, cost, false));
     }
     // Who does not understand marks goes on when the bucket has room, and owes that, however much is owed already: else those who
     // understand would get the whole rate beside him.
     let most = if capable { 0 } else { limit.depth_ticks.wrapping_add(cost) };
     let most = most.wrapping_add(limit.depth_ticks).wrapping_add(DEBT_TICKS);
-    let owed = gcra::pour(MAX_TRIES, Room::of(most, cost), &words.debt, now);
+    let owed = gcra::pour(MAX_TRIES, Room::of(most, cost), &tables.debt(id)?, now);
     if !capable {
-        return (Said::Admitted, FREE);
+        return Some((Said::Admitted, FREE));
     }
     let owed = match owed {
         Admission::Admitted(level) => level,
-        Admission::Over => return refused(Refusal::OverServiceLimit),
-        Admission::Contended => return refused(Refusal::LimitContended),
+        Admission::Over => return Some(refused(Refusal::OverServiceLimit)),
+        Admission::Contended => return Some(refused(Refusal::LimitContended)),
     };
-    let steep = is_steep(words, owed, now_ns);
+    let steep = is_steep(&tables.share(id)?, &tables.share_adapted(id)?, owed, now_ns);
     let marks = match within {
         Admission::Admitted(level) => steep && level > limit.depth_ticks / 4,
-        _ => steep || is_due(&words.due, now_ns),
+        _ => steep || is_due(&tables.mark_due(id)?, now_ns),
     };
-    if marks || owed > limit.depth_ticks.wrapping_add(DEBT_TICKS / 2) {
-        (Said::Marked, MARKED)
-    } else {
-        (Said::Admitted, FREE)
-    }
+    let marks = marks || owed > limit.depth_ticks.wrapping_add(DEBT_TICKS / 2);
+    Some(if marks { (Said::Marked, MARKED) } else { (Said::Admitted, FREE) })
 }
 
-/// Whether more than twice the rate comes: the second bucket rises by more than the time that it is looked at for.
+/// Whether more than twice the rate comes: the second bucket rises by more than the time that it is looked at for. The words say how
+/// full it was when that began, and when it began, in nanoseconds.
 #[inline(always)]
-fn is_steep<B: Bucket>(words: &Marking<B>, level: u64, now_ns: u64) -> bool {
-    let began_ns = words.began_ns.load();
-    let began_level = words.began_level.load();
-    if now_ns.wrapping_sub(began_ns) > WINDOW_NS && words.began_ns.compare_exchange(began_ns, now_ns) == began_ns {
-        words.began_level.compare_exchange(began_level, level);
+fn is_steep<B: Bucket>(began_level: &B, began_ns: &B, level: u64, now_ns: u64) -> bool {
+    let (held_level, held_ns) = (began_level.load(), began_ns.load());
+    if now_ns.wrapping_sub(held_ns) > WINDOW_NS && began_ns.compare_exchange(held_ns, now_ns) == held_ns {
+        began_level.compare_exchange(held_level, level);
     }
-    level > began_level.wrapping_add(WINDOW_NS * TICKS_PER_NS)
+    level > held_level.wrapping_add(WINDOW_NS * TICKS_PER_NS)
 }
 
 /// For how long it is looked at whether more than twice the rate comes: more than the clump in which a round trip's packets come.

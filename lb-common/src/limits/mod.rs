@@ -127,20 +127,13 @@ fn of_service<T: Tables>(
     cost: u64,
     waits: bool,
 ) -> Option<(Said, u64)> {
-    let bucket = tables.service_bucket(id)?;
     let now_ns = tables.now_ns();
+    if limit.over == LimitOver::MARK {
+        return law::marked(tables, limit, headers, asker, id, cost, now_ns);
+    }
+    let bucket = tables.service_bucket(id)?;
     let presses = limit.flags & LimitFlags::FAIR != 0
         && fair::presses(tables, limit, &key(limit, headers, asker, id), &bucket, now_ns, cost);
-    if limit.over == LimitOver::MARK {
-        let words = law::Marking {
-            bucket,
-            debt: tables.debt(id)?,
-            due: tables.mark_due(id)?,
-            began_level: tables.share(id)?,
-            began_ns: tables.share_adapted(id)?,
-        };
-        return Some(law::marked(limit, headers, asker, cost, now_ns, &words));
-    }
     let room = law::room(limit, headers, asker, cost, presses);
     Some(law::judged(limit, gcra::pour(MAX_TRIES, room, &bucket, gcra::ticks(now_ns)), cost, waits))
 }
