@@ -134,9 +134,13 @@ pub fn change<T: Tables>(tables: &T, headers: &Headers, asker: &Asker, id: u32, 
         let bucket = tables.service_bucket(id).ok_or(Refusal::LimitTableFull)?;
         return changed(tables, limit, &bucket, id, change);
     }
+    let key = key(limit, headers, asker, id);
+    if let Some(bucket) = tables.known_bucket(&key) {
+        return changed(tables, limit, &bucket, id, change);
+    }
     let now = gcra::ticks(tables.now_ns());
     let wanted = if change == Change::GIVE_BACK { LOOKUP } else { GAUGE };
-    match tables.find_bucket(&key(limit, headers, asker, id), now, wanted) {
+    match tables.find_bucket(&key, now, wanted) {
         Some((bucket, _)) => changed(tables, limit, &bucket, id, change),
         None if change == Change::GIVE_BACK => Ok(()),
         None => Err(Refusal::LimitTableFull),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Address;
 use crate::abi::{BUCKET_WAYS, BucketGroup, BucketKey, BucketLevel, WAYS};
-use crate::bucket_table::{BucketHash, Found, Group, find, first, groups};
+use crate::bucket_table::{BucketHash, Found, Group, Taken, find, first, groups};
 use crate::gcra::Bucket;
 
 /// Words of a group, and where in it the levels, the addresses and the limits begin.
@@ -100,6 +100,9 @@ impl<'a> SharedBuckets<'a> {
 
     /// The number of a key's bucket: its own, or one that becomes its own. See [`find`].
     pub fn find(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Found)> {
+        if let Some(number) = self.known_first(key) {
+            return Some((number, Found { way: number % WAYS, taken: Taken::Known }));
+        }
         let place = self.hash.place(key);
         let found = find(&self.group(place.group)?, place.tag, key, now, depth)?;
         Some((place.group * WAYS + found.way, found))
@@ -109,7 +112,8 @@ impl<'a> SharedBuckets<'a> {
     pub fn known(&self, key: &BucketKey) -> Option<&'a AtomicU64> {
         let place = self.hash.place(key);
         let group = self.group(place.group)?;
-        group.known(place.tag).map(|way| group.bucket(way))
+        let mut ways = std::iter::once(first(place.tag)).chain(0..WAYS);
+        ways.find(|way| group.tag(*way) == place.tag).map(|way| group.bucket(way))
     }
 
     /// The bucket with a number.
