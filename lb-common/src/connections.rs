@@ -11,9 +11,9 @@ use crate::abi::{
 };
 use crate::bucket_table::{GAUGE, LOOKUP};
 use crate::gauge;
-use crate::gcra::{self, Admission, Bucket};
+use crate::gcra::{Admission, Bucket};
 use crate::headers::Headers;
-use crate::limits::{Asker, Said, key, over};
+use crate::limits::{Asker, Said, bucket_of, key, over};
 use crate::tables::Tables;
 
 /// What is done to the number of connections.
@@ -134,13 +134,8 @@ pub fn change<T: Tables>(tables: &T, headers: &Headers, asker: &Asker, id: u32, 
         let bucket = tables.service_bucket(id).ok_or(Refusal::LimitTableFull)?;
         return changed(tables, limit, &bucket, id, change);
     }
-    let key = key(limit, headers, asker, id);
-    if let Some(bucket) = tables.known_bucket(&key) {
-        return changed(tables, limit, &bucket, id, change);
-    }
-    let now = gcra::ticks(tables.now_ns());
     let wanted = if change == Change::GIVE_BACK { LOOKUP } else { GAUGE };
-    match tables.find_bucket(&key, now, wanted) {
+    match bucket_of(tables, &key(limit, headers, asker, id), tables.now_ns(), wanted) {
         Some((bucket, _)) => changed(tables, limit, &bucket, id, change),
         None if change == Change::GIVE_BACK => Ok(()),
         None => Err(Refusal::LimitTableFull),

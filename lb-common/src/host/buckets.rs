@@ -32,9 +32,9 @@ impl Bucket for &AtomicU64 {
 struct SharedGroup<'a>(&'a [AtomicU64]);
 
 impl SharedGroup<'_> {
-    /// The bucket with this tag that [`find`] finds.
+    /// The bucket with this tag: of two, the one that packets find.
     fn known(&self, tag: u64) -> Option<u32> {
-        (0..WAYS).map(|step| (first(tag) + step) & (WAYS - 1)).find(|way| self.tag(*way) == tag)
+        std::iter::once(first(tag)).chain(0..WAYS).find(|way| self.tag(*way) == tag)
     }
 }
 
@@ -108,12 +108,11 @@ impl<'a> SharedBuckets<'a> {
         Some((place.group * WAYS + found.way, found))
     }
 
-    /// A key's bucket, if it has one: of two, the one that [`find`] finds.
+    /// A key's bucket, if it has one: of two, the one that packets find.
     pub fn known(&self, key: &BucketKey) -> Option<&'a AtomicU64> {
         let place = self.hash.place(key);
         let group = self.group(place.group)?;
-        let mut ways = std::iter::once(first(place.tag)).chain(0..WAYS);
-        ways.find(|way| group.tag(*way) == place.tag).map(|way| group.bucket(way))
+        group.known(place.tag).map(|way| group.bucket(way))
     }
 
     /// The bucket with a number.

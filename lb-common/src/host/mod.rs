@@ -41,7 +41,8 @@ pub struct HostTables {
     pub limits: Vec<Limit>,
     /// Buckets of limits per service, by limit id.
     pub service_buckets: Vec<Cell<u64>>,
-    /// Shares of fair limits, and when they were changed, by limit id.
+    /// The words beside those buckets, as fair limits use them and those that mark, by limit id: `share`, `adapted_ns`,
+    /// `seen_or_due` and `debt` of [`BucketCell`](crate::abi::BucketCell).
     pub shares: Vec<[Cell<u64>; 4]>,
     /// What sources sent under fair limits.
     pub sketch: RefCell<BTreeMap<u32, SketchCell>>,

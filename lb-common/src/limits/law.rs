@@ -1,40 +1,32 @@
 //! What an answer of a bucket's means for a packet.
 
 use crate::Refusal;
-use crate::abi::{Limit, LimitOver};
+use crate::abi::LimitOver;
 use crate::gcra::{self, Admission, Bucket, MAX_TRIES, Room, TICKS_PER_NS};
-use crate::headers::Headers;
 use crate::mark;
 use crate::tables::Tables;
 
-use super::{Admitted, Asker, FREE, Said, over};
+use super::{Admitted, FREE, Question, Said, over};
 
 /// What becomes of a packet by a limit that marks.
 ///
 /// Marked packets do not fill the bucket: otherwise what came too much while the sender's TCP did not know the limit yet would have to
 /// leak away first, and until then every round trip has its window shrink once more (RFC 3168 §6.1.2), to next to nothing. They do
-/// fill a second one, of the same rate and two seconds deeper, as all packets that go on do: who does not slow down is marked when that is half
-/// full, and when it is full gets no more than the rate.
+/// fill a second one, of the same rate and two seconds deeper, as all packets that go on do: who does not slow down is marked when
+/// that is half full, and when it is full gets no more than the rate.
 ///
 /// Until then every packet over the limit is marked only while more than twice the rate comes, as in a slow start, which is told so
 /// from a quarter of the bucket on: else it would be at twenty times the rate when the bucket is full. Of what is a little too much
 /// one packet is marked now and then: see [`due`].
 #[inline(always)]
-pub(super) fn marked<T: Tables>(
-    tables: &T,
-    limit: &Limit,
-    headers: &Headers,
-    asker: &Asker,
-    id: u32,
-    cost: u64,
-    now_ns: u64,
-) -> Option<(Said, u64)> {
-    let now = gcra::ticks(now_ns);
-    let depth = if is_too_much(limit, asker, cost) { 0 } else { limit.depth_ticks };
+pub(super) fn marked<T: Tables>(tables: &T, question: &Question<'_>) -> Option<(Said, u64)> {
+    let Question { limit, id, cost, now_ns, .. } = *question;
+    let now = question.now();
+    let depth = if is_too_much(question) { 0 } else { limit.depth_ticks };
     let within = gcra::pour(MAX_TRIES, Room::of(depth, cost), &tables.service_bucket(id)?, now);
-    let capable = mark::is_capable(headers.tos);
+    let capable = mark::is_capable(question.headers.tos);
     if !capable && !matches!(within, Admission::Admitted(_)) {
-        return Some(judged(limit, within, cost, false));
+        return Some(judged(question, within));
     }
     // Who does not understand marks goes on when the bucket has room, and owes that, however much is owed already: else those who
     // understand would get the whole rate beside him.
@@ -129,7 +121,8 @@ pub const DEBT_TICKS: u64 = 2_000_000_000 * TICKS_PER_NS;
 
 /// What a bucket's answer means; of a limit that marks, one per source or backend.
 #[inline(always)]
-pub(super) fn judged(limit: &Limit, admission: Admission, cost: u64, waits: bool) -> (Said, u64) {
+pub(super) fn judged(question: &Question<'_>, admission: Admission) -> (Said, u64) {
+    let Question { limit, cost, waits, .. } = *question;
     match admission {
         Admission::Admitted(level) if waits && level != 0 => {
             let delay = level / TICKS_PER_NS;
@@ -154,9 +147,10 @@ pub const MAX_DELAY_NS: u64 = 4_000_000_000;
 /// limit, half as much. What was merged before it was seen and is more than a bucket ever holds goes into an empty one, as on the
 /// wire its packets would one by one.
 #[inline(always)]
-pub(super) fn room(limit: &Limit, headers: &Headers, asker: &Asker, cost: u64, presses: bool) -> Room {
+pub(super) fn room(question: &Question<'_>, presses: bool) -> Room {
+    let Question { limit, headers, cost, .. } = *question;
     let depth = limit.depth_ticks;
-    if is_too_much(limit, asker, cost) {
+    if is_too_much(question) {
         Room::of(0, cost)
     } else if presses {
         Room::of((depth >> 1) + (depth & 1), cost)
@@ -169,6 +163,6 @@ pub(super) fn room(limit: &Limit, headers: &Headers, asker: &Asker, cost: u64, p
 
 /// Whether a packet was merged, and is more than its bucket ever holds.
 #[inline(always)]
-const fn is_too_much(limit: &Limit, asker: &Asker, cost: u64) -> bool {
-    asker.packets > 1 && cost > limit.depth_ticks
+const fn is_too_much(question: &Question<'_>) -> bool {
+    question.asker.packets > 1 && question.cost > question.limit.depth_ticks
 }

@@ -98,17 +98,14 @@ pub fn ask<T: Tables>(tables: &T, headers: &Headers, asker: &Asker, id: u32) -> 
         LimitUnit::PACKETS => asker.packets,
         _ => 1,
     };
-    let cost = gcra::cost(limit, units);
-    let waits = queue & DeviceFlags::TIMED != 0;
-    let (said, answer) = if limit.scope == LimitScope::SERVICE {
-        of_service(tables, limit, headers, asker, id, cost, waits)
-    } else {
-        of_one(tables, limit, headers, asker, id, cost, waits)
-    }
-    .unwrap_or_else(|| {
-        let (said, answer) = without_bucket(limit);
-        (said, Admitted::pack(answer.map(|()| Admitted::FREE)))
-    });
+    let (cost, waits) = (gcra::cost(limit, units), queue & DeviceFlags::TIMED != 0);
+    let question = Question { limit, headers, asker, id, cost, waits, now_ns: tables.now_ns() };
+    let (said, answer) =
+        if limit.scope == LimitScope::SERVICE { of_service(tables, &question) } else { of_one(tables, &question) }
+            .unwrap_or_else(|| {
+                let (said, answer) = without_bucket(limit);
+                (said, Admitted::pack(answer.map(|()| Admitted::FREE)))
+            });
     tables.count_limit(id, said);
     answer
 }
@@ -116,45 +113,53 @@ pub fn ask<T: Tables>(tables: &T, headers: &Headers, asker: &Asker, id: u32) -> 
 /// A packet that goes on as it came, as a word.
 const FREE: u64 = Admitted::pack(Ok(Admitted::FREE));
 
+/// What a limit is asked.
+struct Question<'a> {
+    limit: &'a Limit,
+    headers: &'a Headers,
+    asker: &'a Asker,
+    /// The limit's.
+    id: u32,
+    /// Of the packet, in ticks.
+    cost: u64,
+    /// Whether there is a queue where it goes that keeps times.
+    waits: bool,
+    now_ns: u64,
+}
+
+impl Question<'_> {
+    #[inline(always)]
+    fn key(&self) -> BucketKey {
+        key(self.limit, self.headers, self.asker, self.id)
+    }
+
+    #[inline(always)]
+    const fn now(&self) -> u64 {
+        gcra::ticks(self.now_ns)
+    }
+}
+
 /// Asks the one bucket of a limit; nothing when there is none.
 #[inline(always)]
-fn of_service<T: Tables>(
-    tables: &T,
-    limit: &Limit,
-    headers: &Headers,
-    asker: &Asker,
-    id: u32,
-    cost: u64,
-    waits: bool,
-) -> Option<(Said, u64)> {
-    let now_ns = tables.now_ns();
+fn of_service<T: Tables>(tables: &T, question: &Question<'_>) -> Option<(Said, u64)> {
+    let Question { limit, id, cost, now_ns, .. } = *question;
     if limit.over == LimitOver::MARK {
-        return law::marked(tables, limit, headers, asker, id, cost, now_ns);
+        return law::marked(tables, question);
     }
     let bucket = tables.service_bucket(id)?;
-    let presses = limit.flags & LimitFlags::FAIR != 0
-        && fair::presses(tables, limit, &key(limit, headers, asker, id), &bucket, now_ns, cost);
-    let room = law::room(limit, headers, asker, cost, presses);
-    Some(law::judged(limit, gcra::pour(MAX_TRIES, room, &bucket, gcra::ticks(now_ns)), cost, waits))
+    let presses =
+        limit.flags & LimitFlags::FAIR != 0 && fair::presses(tables, limit, &question.key(), &bucket, now_ns, cost);
+    let admission = gcra::pour(MAX_TRIES, law::room(question, presses), &bucket, question.now());
+    Some(law::judged(question, admission))
 }
 
 /// Asks the bucket of a source or a backend; nothing when there is none to be had.
 #[inline(always)]
-fn of_one<T: Tables>(
-    tables: &T,
-    limit: &Limit,
-    headers: &Headers,
-    asker: &Asker,
-    id: u32,
-    cost: u64,
-    waits: bool,
-) -> Option<(Said, u64)> {
-    let now_ns = tables.now_ns();
-    let bucket = own(tables, &key(limit, headers, asker, id), limit, now_ns)?;
-    let room = law::room(limit, headers, asker, cost, false);
-    let admission = gcra::pour(MAX_TRIES, room, &bucket, gcra::ticks(now_ns));
+fn of_one<T: Tables>(tables: &T, question: &Question<'_>) -> Option<(Said, u64)> {
+    let bucket = own(tables, &question.key(), question.limit, question.now_ns)?;
+    let admission = gcra::pour(MAX_TRIES, law::room(question, false), &bucket, question.now());
     bucket.note_asked(!matches!(admission, Admission::Admitted(_)));
-    Some(law::judged(limit, admission, cost, waits))
+    Some(law::judged(question, admission))
 }
 
 /// Whether a limit is asked of this packet, here.
@@ -190,13 +195,25 @@ pub(crate) fn key(limit: &Limit, headers: &Headers, asker: &Asker, id: u32) -> B
     BucketKey { who: asker.who.prefix(limit.source_bits(headers.v4)), limit: id }
 }
 
-/// The bucket of a key: its own, or one that becomes its own.
+/// The bucket of a key, looked for where it most likely is before [`LimitTables::find_bucket`] is asked, which does not look there
+/// first.
+#[inline(always)]
+pub(crate) fn bucket_of<'a, T: Tables>(
+    tables: &'a T,
+    key: &BucketKey,
+    now_ns: u64,
+    depth: u64,
+) -> Option<(T::Own<'a>, Taken)> {
+    match tables.known_bucket(key) {
+        Some(bucket) => Some((bucket, Taken::Known)),
+        None => tables.find_bucket(key, gcra::ticks(now_ns), depth),
+    }
+}
+
+/// The same of a limit that fills it; counts whose it was before.
 #[inline(always)]
 fn own<'a, T: Tables>(tables: &'a T, key: &BucketKey, limit: &Limit, now_ns: u64) -> Option<T::Own<'a>> {
-    if let Some(bucket) = tables.known_bucket(key) {
-        return Some(bucket);
-    }
-    let (bucket, taken) = tables.find_bucket(key, gcra::ticks(now_ns), limit.depth_ticks)?;
+    let (bucket, taken) = bucket_of(tables, key, now_ns, limit.depth_ticks)?;
     match taken {
         Taken::Known | Taken::Fresh => {}
         Taken::Idle => tables.count_eviction(key.limit, false),

@@ -1,5 +1,6 @@
 //! The maps, and `lb_common`'s view of them.
 
+mod devices;
 mod flows;
 mod limits;
 mod maps;
@@ -9,12 +10,12 @@ use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use aya_ebpf::bindings::{__sk_buff, BPF_ANY, BPF_NOEXIST, xdp_md};
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::maps::PerCpuArray;
 use lb_common::abi::{
-    Backend, Datagram, Delivery, Device, DeviceFlags, Endpoint, Flow, FlowGroup, FlowKey, FragmentKey, PathMtu,
-    QuicKey, ReplyKey, ReplyOwner, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, Table, Traffic, VipKey,
+    Backend, Datagram, Delivery, Device, Endpoint, Flow, FlowGroup, FlowKey, FragmentKey, PathMtu, QuicKey, ReplyKey,
+    ReplyOwner, Service, Settings, Slot, Snat, SnatReply, SnatReplyKey, Table, Traffic, VipKey,
 };
 use lb_common::flow_table::{self, Group as _};
 use lb_common::tables::{Direction, FlowUse, RouteQuery, WayOut};
@@ -25,11 +26,12 @@ use crate::flows::{KernelGroup, KernelLine};
 use crate::frame::opaque;
 use crate::steps;
 
+pub use devices::{device_at, device_of, ingress, was_seen};
 use flows::flow_group;
 pub use flows::{flow_number, put_flow};
 pub use limits::own_bucket;
 use maps::{
-    ADDRESSES, BACKEND_TRAFFIC, BACKENDS, CENSUS, DEVICES, ENDPOINTS, FLOWS, FRAGMENTS, KNOWN, KNOWN_BITS, LAST_ID,
+    ADDRESSES, BACKEND_TRAFFIC, BACKENDS, CENSUS, ENDPOINTS, FLOWS, FRAGMENTS, KNOWN, KNOWN_BITS, LAST_ID,
     NEW_FRAGMENTS, PATHS, PATHS_TOLD, PLACE_BITS, PLACES, PORTS, QUIC_SERVERS, REFUSALS, REPLIES, SCRATCH,
     SERVICE_TRAFFIC, SERVICES, SETTINGS, SLOTS, SNAT_REPLIES, SNATS, STAMPS, TALLY, VIPS,
 };
@@ -61,47 +63,11 @@ impl<const SKB: bool> Maps<SKB> {
     }
 }
 
-/// The device by which the frame came in.
-#[inline(always)]
-pub fn ingress(ctx: *mut xdp_md) -> u32 {
-    // SAFETY: the kernel gave this context to the running program.
-    unsafe { (*ctx).ingress_ifindex }
-}
-
 /// Where this CPU keeps what it reads of a packet. Once a run: programs of one CPU do not interrupt each other.
 #[inline(always)]
 pub fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: this CPU's alone, and whoever asks is the only program that runs on it.
     SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
-}
-
-/// The device that a frame came in by, at which a tc program runs.
-#[inline(always)]
-pub fn device_at(ctx: *mut __sk_buff) -> (u32, u32) {
-    // SAFETY: the kernel gave this context to the running program.
-    let ifindex = unsafe { (*ctx).ifindex };
-    (ifindex, device_flags(ifindex))
-}
-
-/// Whether the frame came in by a device where the packet path has seen it.
-#[inline(always)]
-pub fn was_seen(ctx: *mut __sk_buff) -> bool {
-    // SAFETY: the kernel gave this context to the running program.
-    let ingress = unsafe { (*ctx).ingress_ifindex };
-    ingress != 0 && device_flags(ingress) & DeviceFlags::ATTACHED != 0
-}
-
-/// A device as the controller knows it, or one of which it knows nothing.
-#[inline(always)]
-pub fn device_of(ifindex: u32) -> Device {
-    // SAFETY: not preallocated (see above): an element is not used again while a program has it.
-    unsafe { DEVICES.get(ifindex) }.copied().unwrap_or_default()
-}
-
-#[inline(always)]
-fn device_flags(ifindex: u32) -> u32 {
-    // SAFETY: not preallocated (see above): an element is not used again while a program has it.
-    unsafe { DEVICES.get(ifindex) }.map_or(0, |device| device.flags)
 }
 
 /// An instruction that changes nothing but the program.
