@@ -250,9 +250,12 @@ impl Kernel {
 
     /// Has the kernel resolve or confirm the neighbours that want it.
     pub(super) fn use_neighbours(&mut self, now: Instant) -> io::Result<()> {
-        let keys = self.table.due(now);
-        let questions: Vec<_> = keys.iter().map(|key| neighbour::use_now(*key)).collect();
-        for (key, answer) in keys.iter().zip(self.routes.ask(&questions)?) {
+        let due = self.table.due(now);
+        let in_vain: Vec<_> = due.iter().filter(|due| due.anew).map(|due| neighbour::begin_anew(due.key)).collect();
+        // What is refused has no entry, hence no search.
+        self.routes.ask(&in_vain)?;
+        let questions: Vec<_> = due.iter().map(|due| neighbour::use_now(due.key)).collect();
+        for (due, answer) in due.iter().zip(self.routes.ask(&questions)?) {
             let Answer::Refused(number) = answer else { continue };
             if number == ENOBUFS {
                 if !std::mem::replace(&mut self.table_full, true) {
@@ -264,7 +267,7 @@ impl Kernel {
             } else {
                 // The device went away, most likely; the events that follow will tell.
                 let error = io::Error::from_raw_os_error(number);
-                tracing::debug!(address = %key.address, %error, "the kernel would not resolve a neighbour");
+                tracing::debug!(address = %due.key.address, %error, "the kernel would not resolve a neighbour");
             }
         }
         Ok(())

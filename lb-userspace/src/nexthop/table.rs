@@ -30,6 +30,22 @@ struct Entry {
     asked: bool,
     /// When it was last asked to resolve or confirm it.
     used: Option<Instant>,
+    /// What the kernel has sent to find it may be lost: it is to begin anew.
+    anew: bool,
+}
+
+impl Entry {
+    fn usable(&self) -> Option<Mac> {
+        self.neighbour?.usable()
+    }
+}
+
+/// A neighbour that the kernel should be asked to resolve or confirm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) key: Key,
+    /// A search that may be under way is in vain.
+    pub(super) anew: bool,
 }
 
 /// What is known.
@@ -120,16 +136,19 @@ impl Table {
     pub(super) fn set_neighbour(&mut self, key: Key, neighbour: Option<Neighbour>) -> bool {
         let Some(entry) = self.neighbours.get_mut(&key) else { return false };
         entry.asked = true;
-        std::mem::replace(&mut entry.neighbour, neighbour) != neighbour
+        let changed = std::mem::replace(&mut entry.neighbour, neighbour) != neighbour;
+        entry.anew &= entry.usable().is_none();
+        changed
     }
 
     /// The neighbours that the kernel should be asked to resolve or confirm now, longest waiting first, and marks
     /// them asked.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<Key> {
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Due> {
         let mut due: Vec<_> = self
             .neighbours
             .iter_mut()
-            .filter(|(_, entry)| entry.asked && entry.neighbour.is_none_or(|neighbour| neighbour.wants_use()))
+            .filter(|(_, entry)| entry.asked)
+            .filter(|(_, entry)| entry.anew || entry.neighbour.is_none_or(|neighbour| neighbour.wants_use()))
             .filter(|(_, entry)| entry.used.is_none_or(|used| now.saturating_duration_since(used) >= USE_INTERVAL))
             .collect();
         due.sort_by_key(|(_, entry)| entry.used);
@@ -137,7 +156,7 @@ impl Table {
         due.into_iter()
             .map(|(key, entry)| {
                 entry.used = Some(now);
-                *key
+                Due { key: *key, anew: std::mem::take(&mut entry.anew) }
             })
             .collect()
     }
@@ -160,9 +179,12 @@ impl Table {
         let before = self.links.get(&link.ifindex);
         let changed = before != Some(&link);
         if changed {
-            if let Some(bridge) = link.controller.filter(|_| link.has_carrier())
-                && !before.is_some_and(|before| before.has_carrier() && before.controller == link.controller)
-            {
+            let had_carrier = before.is_some_and(Link::has_carrier);
+            let was_its_port = before.is_some_and(|before| before.controller == link.controller);
+            if link.has_carrier() && !had_carrier {
+                self.ask_at_once(link.ifindex);
+            }
+            if let Some(bridge) = link.controller.filter(|_| link.has_carrier() && !(had_carrier && was_its_port)) {
                 self.ask_at_once(bridge);
             }
             self.fdb.keep(link.ifindex, link.controller);
@@ -172,11 +194,13 @@ impl Table {
         changed
     }
 
-    /// Whoever did not answer at a bridge may be behind a port that came up: waiting for the next turn would take seconds.
-    fn ask_at_once(&mut self, bridge: u32) {
-        for (_, entry) in self.neighbours.iter_mut().filter(|(key, _)| key.ifindex == bridge) {
-            if entry.neighbour.is_none_or(|neighbour| neighbour.usable().is_none()) {
+    /// Whoever did not answer at a device may do so now that it, or a port of the bridge that it is, came up. Waiting for the
+    /// next turn would take seconds, and what was sent before is lost.
+    fn ask_at_once(&mut self, ifindex: u32) {
+        for (_, entry) in self.neighbours.iter_mut().filter(|(key, _)| key.ifindex == ifindex) {
+            if entry.usable().is_none() {
                 entry.used = None;
+                entry.anew = true;
             }
         }
     }

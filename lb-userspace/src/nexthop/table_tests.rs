@@ -53,6 +53,11 @@ fn state(state: u16) -> Option<Neighbour> {
     Some(Neighbour { state, mac: Some(PEER) })
 }
 
+/// Resolved or confirmed in its turn.
+fn again(key: Key) -> Due {
+    Due { key, anew: false }
+}
+
 #[test]
 fn an_address_has_no_hop_before_it_was_looked_up() {
     let mut table = Table::default();
@@ -74,7 +79,7 @@ fn the_neighbours_life() {
     assert!(table.due(start).is_empty(), "not before the kernel said what it has");
     table.set_neighbour(key, None);
     assert_eq!(*next(&table).hop(&address).unwrap(), Hop::Stack(StackReason::Unresolved));
-    assert_eq!(table.due(start), [key]);
+    assert_eq!(table.due(start), [again(key)]);
     assert!(table.due(start + USE_INTERVAL / 2).is_empty(), "asked already");
 
     let device = Hop::Device { ifindex: 3, tags: Tags::NONE, source: OWN, destination: PEER, mtu: 1500 };
@@ -85,14 +90,46 @@ fn the_neighbours_life() {
 
     table.set_neighbour(key, state(STALE));
     assert_eq!(*next(&table).hop(&address).unwrap(), device, "a stale address is used");
-    assert_eq!(table.due(start + USE_INTERVAL), [key], "and confirmed");
+    assert_eq!(table.due(start + USE_INTERVAL), [again(key)], "and confirmed");
 
     table.set_neighbour(key, state(FAILED));
     assert_eq!(*next(&table).hop(&address).unwrap(), Hop::Stack(StackReason::Unresolved));
-    assert_eq!(table.due(start + USE_INTERVAL * 2), [key]);
+    assert_eq!(table.due(start + USE_INTERVAL * 2), [again(key)]);
 
     table.set_neighbour(key, state(PERMANENT));
     assert!(table.due(start + USE_INTERVAL * 3).is_empty(), "asking would strip it of its permanence");
+}
+
+/// A bridge whose only container is replaced loses and gets its carrier; what was sent between is lost.
+#[test]
+fn who_is_searched_for_when_carrier_comes_is_searched_for_anew() {
+    let key = Key { ifindex: 3, address: ip("10.0.0.2") };
+    let start = Instant::now();
+    let with_carrier = |link: Link, carrier: bool| Link { flags: if carrier { 0x1_0041 } else { 0x1001 }, ..link };
+    let bridge = |carrier| with_carrier(link(3, Some("bridge")), carrier);
+    let port = |carrier| with_carrier(Link { controller: Some(3), ..link(4, Some("veth")) }, carrier);
+    for events in [[port(true), bridge(false)], [port(false), bridge(true)]] {
+        let mut table = table("10.0.0.2");
+        table.set_neighbour(key, None);
+        assert!(table.set_link(port(false)) && table.set_link(bridge(false)));
+        assert_eq!(table.due(start), [again(key)]);
+        // What the kernel says of a search, where it is asked.
+        table.set_neighbour(key, Some(Neighbour { state: 0x01, mac: None }));
+        assert!(table.due(start + USE_INTERVAL).is_empty(), "the kernel is at it");
+        for event in events.clone() {
+            table.set_link(event);
+        }
+        assert_eq!(table.due(start), [Due { key, anew: true }], "{events:?}");
+        assert!(table.due(start + USE_INTERVAL).is_empty(), "once");
+        for event in events {
+            table.set_link(event);
+        }
+        assert!(table.due(start + USE_INTERVAL).is_empty(), "nothing changed");
+        table.set_link(port(false));
+        table.set_link(port(true));
+        table.set_neighbour(key, state(REACHABLE));
+        assert!(table.due(start + USE_INTERVAL).is_empty(), "what was found meanwhile is not forgotten");
+    }
 }
 
 #[test]

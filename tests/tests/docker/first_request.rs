@@ -45,5 +45,5 @@ fn a_container_that_starts_serves_within_200_ms() {
     took.sort_unstable();
     let median = took[ROUNDS / 2];
     println!("median {median:?}, from {:?} to {:?}", took[0], took[ROUNDS - 1]);
-    assert!(median < WITHIN, "{took:?}\n{:#?}", weir.status());
+    assert!(median < WITHIN, "{took:?}\n{:#?}\n{}", weir.status(), weir.process.log());
 }
