@@ -256,8 +256,14 @@ impl World {
                 if self.flows.iter().any(|known| (known.tcp, known.client) == (*tcp, *client)) {
                     return;
                 }
+                let refused = || self.tables().tally.get().refused;
+                let before = refused();
+                let Some(backend) = self.exchange(*tcp, *client, SYN) else { return };
+                // A flow of UDP's that is new to a moving slot and for which there is no room is not promised anything
+                // (docs/design.md, "What is not kept").
+                let is_kept = *tcp || refused() == before;
                 // While the data plane is behind, one may still come to a backend that is to be cut off.
-                if let Some(backend) = self.exchange(*tcp, *client, SYN).filter(|to| !self.is_cut(*to)) {
+                if is_kept && !self.is_cut(backend) {
                     let spoke_ns = self.tables().now_ns.get();
                     let known = Known { backend, tcp: *tcp, client: *client, spoke_ns };
                     self.flows.push(known);
