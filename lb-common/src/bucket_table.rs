@@ -1,6 +1,6 @@
 //! The table of buckets that sources and backends have: as many as there are, in fixed memory.
 //!
-//! It is an array of groups of eight. A key's hash says in which group its bucket is; a bucket is known by the hash alone, of 64
+//! It is an array of groups of eight. A key's hash says in which group its bucket is; a bucket is known by the hash alone, of 63
 //! bits and keyed, so that to become somebody else's is one compare-and-swap and nobody ever waits.
 //!
 //! **Who has no bucket yet takes the emptiest of its group.** An empty one says nothing of whoever had it: nothing is lost. When
@@ -10,7 +10,7 @@
 //! buckets admit. What another limit's bucket holds says nothing, and is poured out. Buckets that say how many there are
 //! ([`gauge`](crate::gauge)) are not taken at all, and are half of a group's at most.
 
-use crate::abi::{BucketKey, WAYS};
+use crate::abi::WAYS;
 use crate::gauge::{gauge_bit, is_gauge};
 use crate::gcra::{Bucket, level};
 use crate::hash::{GOLDEN, Keyed, mix, slot};
@@ -35,15 +35,6 @@ pub const fn groups(buckets: u32) -> u32 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BucketHash(Keyed);
 
-/// Where a bucket is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// The group's number.
-    pub group: u32,
-    /// The bucket's tag, never 0.
-    pub tag: u64,
-}
-
 /// Buckets of a group, by their number below [`WAYS`]; shared by every CPU.
 pub trait Group {
     /// A bucket.
@@ -57,7 +48,7 @@ pub trait Group {
     /// Under which limit.
     fn limit(&self, way: u32) -> u32;
     /// Writes whose it is, for people.
-    fn describe(&self, way: u32, key: &BucketKey);
+    fn describe(&self, way: u32, who: [u64; 2], limit: u32);
     /// The same number: for a compiler that is not to write a loop out.
     #[inline(always)]
     fn opaque(&self, number: u32) -> u32 {
@@ -105,12 +96,16 @@ impl BucketHash {
         self.0.to_words()
     }
 
-    /// Where a key's bucket is looked for.
+    /// The tag of the bucket that `who`, the halves of a [key](crate::abi::BucketKey)'s, has under a limit. Never 0: it is odd.
     #[inline(always)]
-    pub const fn place(&self, key: &BucketKey) -> Place {
-        let [high, low] = key.who.halves();
-        let hash = self.0.hash([high, low ^ (low >> 32), key.limit as u64]);
-        Place { group: slot(hash, self.0.groups), tag: if hash == 0 { 1 } else { hash } }
+    pub const fn tag(&self, [high, low]: [u64; 2], limit: u32) -> u64 {
+        self.0.hash([high, low ^ (low >> 32), limit as u64]) | 1
+    }
+
+    /// The number of the group that a bucket with this tag is in.
+    #[inline(always)]
+    pub const fn group(&self, tag: u64) -> u32 {
+        slot(tag, self.0.groups)
     }
 }
 
@@ -133,11 +128,12 @@ fn fullness(group: &impl Group, way: u32, empty_at: u64, now: u64) -> u64 {
     }
 }
 
-/// The bucket with this tag; or one that becomes it, with no more in it than `depth`, which may also be [`GAUGE`] or [`LOOKUP`].
+/// The bucket with this tag, of `who` under `limit`; or one that becomes it, with no more in it than `depth`, which may also be
+/// [`GAUGE`] or [`LOOKUP`].
 /// Nothing when there is none to be had. Callers have looked at the [`first`] themselves: to do it here costs the kernel's programs
 /// stack that they do not have.
 #[inline(always)]
-pub fn find(group: &impl Group, tag: u64, key: &BucketKey, now: u64, depth: u64) -> Option<Found> {
+pub fn find(group: &impl Group, tag: u64, who: [u64; 2], limit: u32, now: u64, depth: u64) -> Option<Found> {
     let mut way = 0;
     while way < WAYS {
         if group.tag(way) == tag {
@@ -177,8 +173,8 @@ pub fn find(group: &impl Group, tag: u64, key: &BucketKey, now: u64, depth: u64)
         // Another CPU took it for somebody else. The next packet looks again.
         return None;
     }
-    let other = group.limit(emptiest) != key.limit;
-    group.describe(emptiest, key);
+    let other = group.limit(emptiest) != limit;
+    group.describe(emptiest, who, limit);
     let bucket = group.bucket(emptiest);
     let empty_at = bucket.load();
     if level(empty_at, now) != 0 && (other || depth == GAUGE) {

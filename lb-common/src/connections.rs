@@ -135,8 +135,9 @@ pub fn change<T: Tables>(tables: &T, headers: &Headers, asker: &Asker, id: u32, 
         return changed(tables, limit, &bucket, id, change);
     }
     let wanted = if change == Change::GIVE_BACK { LOOKUP } else { GAUGE };
-    match bucket_of(tables, &key(limit, headers, asker, id), tables.now_ns(), wanted) {
-        Some((bucket, _)) => changed(tables, limit, &bucket, id, change),
+    let who = key(limit, headers, asker, id).who.halves();
+    match bucket_of(tables, who, id, wanted, || tables.now_ns()) {
+        Some((bucket, ..)) => changed(tables, limit, &bucket, id, change),
         None if change == Change::GIVE_BACK => Ok(()),
         None => Err(Refusal::LimitTableFull),
     }

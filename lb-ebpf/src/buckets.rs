@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use lb_common::abi::{BUCKET_WAYS, BucketGroup, BucketKey, BucketLevel};
+use lb_common::abi::{BUCKET_WAYS, BucketGroup, BucketLevel};
 use lb_common::bucket_table::Group;
 use lb_common::gcra::Bucket;
 use lb_common::limits::OwnBucket;
@@ -18,8 +18,26 @@ impl KernelBuckets {
     /// A bucket.
     #[inline(always)]
     pub fn own(&self, way: u32) -> KernelOwn {
+        self.own_at(masked(way))
+    }
+
+    /// A bucket, if it has this tag.
+    #[inline(always)]
+    pub fn known(&self, way: u32, tag: u64) -> Option<KernelOwn> {
+        let at = masked(way);
+        if self.tag_at(at) == tag { Some(self.own_at(at)) } else { None }
+    }
+
+    #[inline(always)]
+    fn own_at(&self, at: usize) -> KernelOwn {
         // SAFETY: a place inside of the element.
-        KernelOwn(unsafe { NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).levels[masked(way)]) })
+        KernelOwn(unsafe { NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).levels[at]) })
+    }
+
+    #[inline(always)]
+    fn tag_at(&self, at: usize) -> u64 {
+        // SAFETY: an aligned word inside of the element; volatile, because other CPUs write it.
+        unsafe { (&raw const (*self.0.as_ptr()).tags[at]).read_volatile() }
     }
 }
 
@@ -73,8 +91,7 @@ impl Group for KernelBuckets {
 
     #[inline(always)]
     fn tag(&self, way: u32) -> u64 {
-        // SAFETY: an aligned word inside of the element; volatile, because other CPUs write it.
-        unsafe { (&raw const (*self.0.as_ptr()).tags[masked(way)]).read_volatile() }
+        self.tag_at(masked(way))
     }
 
     #[inline(always)]
@@ -95,14 +112,13 @@ impl Group for KernelBuckets {
     }
 
     #[inline(always)]
-    fn describe(&self, way: u32, key: &BucketKey) {
-        let [high, low] = key.who.halves();
+    fn describe(&self, way: u32, [high, low]: [u64; 2], limit: u32) {
         // SAFETY: aligned words inside of the element; volatile, because the controller reads them.
         unsafe {
             let who = (&raw mut (*self.0.as_ptr()).who[masked(way)]).cast::<u64>();
             who.write_volatile(high);
             who.add(1).write_volatile(low);
-            (&raw mut (*self.0.as_ptr()).limits[masked(way)]).write_volatile(key.limit);
+            (&raw mut (*self.0.as_ptr()).limits[masked(way)]).write_volatile(limit);
         }
     }
 

@@ -20,7 +20,7 @@ use lb_common::{
     reply, request, snat,
 };
 
-use crate::frame::XdpFrame;
+use crate::frame::{XdpFrame, opaque};
 use crate::skb::SkbFrame;
 use crate::tables::{self, SkbMaps, XdpMaps};
 
@@ -39,10 +39,12 @@ fn code(result: Result<(), Refusal>) -> u32 {
 /// The inverse of [`code`].
 #[inline(always)]
 fn decode(code: u32) -> Result<(), Refusal> {
-    match code.checked_sub(1) {
-        None => Ok(()),
-        Some(index) => Err(Refusal::from_index(index).unwrap_or(Refusal::Malformed)),
+    if code == 0 {
+        return Ok(());
     }
+    // The compiler would look for what is nearly always 0 among all refusals.
+    let index = opaque(code as usize) as u32 - 1;
+    Err(Refusal::from_index(index).unwrap_or(Refusal::Malformed))
 }
 
 /// What a function says that was called without one of its structures, which never happens.
@@ -83,7 +85,7 @@ mod packet;
 mod path;
 mod skb;
 
-pub use limits::{ask_limit, ask_one_plain, ask_plain, change_gauge, find_bucket};
+pub use limits::{ask_limit, ask_one_plain, ask_plain, ask_source, change_gauge, find_bucket};
 use limits::{weir_admit, weir_note_connection};
 use packet::packet_steps;
 pub use skb::{from_host, from_port, observe};

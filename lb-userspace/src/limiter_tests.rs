@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use lb_common::abi::{PlainFlags, PlainLimit};
 use lb_common::gcra::cost;
 use lb_common::host::HostTables;
 use lb_common::limits::{self, Admitted, Asker};
@@ -70,6 +71,17 @@ fn the_fast_way_asks_plain_limits_alone() {
     let is_plain = |limit: Limit| compile(&limit).flags & LimitFlags::PLAIN != 0;
     assert!(is_plain(plain) && is_plain(Limit { unit: Unit::Bits, over: Over::Count, ..plain }));
     assert!(is_plain(Limit { per: Per::Source, ..plain }));
+    // What a source's costs is beside its limit's bucket only where nothing is to be cut off its address.
+    let beside = |limit: Limit| PlainLimit::of(&compile(&limit));
+    assert_eq!(beside(plain).flags, 0);
+    assert_eq!(
+        beside(Limit { per: Per::Source, unit: Unit::Bytes, ..plain }).flags,
+        PlainFlags::SOURCE | PlainFlags::BYTES
+    );
+    for (v4, v6) in [(24, 128), (32, 64)] {
+        let prefix = Limit { per: Per::SourcePrefix { v4: Some(v4), v6: Some(v6) }, ..plain };
+        assert!(is_plain(prefix) && beside(prefix) == PlainLimit::default(), "{v4} {v6}");
+    }
     for other in [
         Limit { per: Per::Backend, ..plain },
         Limit { unit: Unit::NewConnections, ..plain },

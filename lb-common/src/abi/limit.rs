@@ -120,8 +120,8 @@ pub struct BucketCell {
     pub plain: PlainLimit,
 }
 
-/// As much of a limit per service as the fast way asks, beside its bucket: one line of the cache for both. All zeroes of a limit that
-/// it does not ask.
+/// As much of a limit as the fast way asks, beside its bucket: one line of the cache for both. All zeroes of a limit that it does not
+/// ask by itself.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PlainLimit {
@@ -131,18 +131,36 @@ pub struct PlainLimit {
     pub depth_ticks: u64,
     /// [`Limit::shift`].
     pub shift: u32,
-    /// 1 of a limit of bytes, 0 of one of packets.
-    pub bytes: u32,
+    /// [`PlainFlags`].
+    pub flags: u32,
+}
+
+/// Bits of [`PlainLimit::flags`].
+pub struct PlainFlags;
+
+impl PlainFlags {
+    /// Of bytes, not of packets.
+    pub const BYTES: u32 = 1;
+    /// Each address has a bucket of its own.
+    pub const SOURCE: u32 = 2;
 }
 
 impl PlainLimit {
+    const NONE: Self = Self { cost: 0, depth_ticks: 0, shift: 0, flags: 0 };
+
     /// That of a limit.
     pub const fn of(limit: &Limit) -> Self {
-        if limit.flags & LimitFlags::PLAIN == 0 || limit.scope != LimitScope::SERVICE {
-            return Self { cost: 0, depth_ticks: 0, shift: 0, bytes: 0 };
+        let whole = limit.source_bits(true) == 128 && limit.source_bits(false) == 128;
+        let source = match limit.scope {
+            LimitScope::SERVICE => 0,
+            LimitScope::SOURCE if whole => PlainFlags::SOURCE,
+            _ => return Self::NONE,
+        };
+        if limit.flags & LimitFlags::PLAIN == 0 {
+            return Self::NONE;
         }
-        let bytes = if limit.unit == LimitUnit::BYTES { 1 } else { 0 };
-        Self { cost: limit.cost, depth_ticks: limit.depth_ticks, shift: limit.shift, bytes }
+        let bytes = if limit.unit == LimitUnit::BYTES { PlainFlags::BYTES } else { 0 };
+        Self { cost: limit.cost, depth_ticks: limit.depth_ticks, shift: limit.shift, flags: bytes | source }
     }
 }
 

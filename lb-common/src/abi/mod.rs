@@ -37,7 +37,7 @@ pub use fragment::{Datagram, FRAGMENT_WORDS, FragmentFate, FragmentKey, Fragment
 pub use known::AddressFlags;
 pub use limit::{
     BUCKET_WAYS, BucketCell, BucketGroup, BucketKey, BucketLevel, ERROR_LIMIT, FLOW_LIMIT, Limit, LimitFlags,
-    LimitOver, LimitScope, LimitUnit, MAX_LIMIT_IDS, PlainLimit, SketchCell, WAYS,
+    LimitOver, LimitScope, LimitUnit, MAX_LIMIT_IDS, PlainFlags, PlainLimit, SketchCell, WAYS,
 };
 pub use meta::{Meta, VERSION};
 pub use note::Note;

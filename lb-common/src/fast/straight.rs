@@ -53,8 +53,7 @@ pub(super) fn serve<F: Wrap, P: Fronted + ?Sized, T: Path<P>, A>(
     };
     let length = F::length(&front);
     if service.limits[0] != 0 {
-        let now_ns = tables.now_ns();
-        if let Err(refusal) = limits::plain(tables, service, id, || F::source(&front), length, now_ns) {
+        if let Err(refusal) = limits::plain(tables, service, id, || F::source(&front), length) {
             tables.count_refusal(refusal);
             return Some(act(Verdict::Refused(refusal)));
         }

@@ -58,14 +58,14 @@ impl<'a> Group for SharedGroup<'a> {
         if way.is_multiple_of(2) { even } else { odd }
     }
 
-    fn describe(&self, way: u32, key: &BucketKey) {
+    fn describe(&self, way: u32, who: [u64; 2], limit: u32) {
         let way = way as usize;
-        for (word, half) in key.who.halves().into_iter().enumerate() {
+        for (word, half) in who.into_iter().enumerate() {
             self.0[WHO + 2 * way + word].store(half, RELAXED);
         }
         let (word, shift) = (&self.0[LIMITS + way / 2], 32 * (way % 2));
         let others = word.load(RELAXED) & !(0xffff_ffff << shift);
-        word.store(others | u64::from(key.limit) << shift, RELAXED);
+        word.store(others | u64::from(limit) << shift, RELAXED);
     }
 }
 
@@ -98,21 +98,22 @@ impl<'a> SharedBuckets<'a> {
         self.words.get(begin..begin + WORDS).map(SharedGroup)
     }
 
-    /// The number of a key's bucket: its own, or one that becomes its own. See [`find`].
-    pub fn find(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Found)> {
-        if let Some(number) = self.known_first(key) {
+    /// The number of the bucket of `who`, the halves of a key's, under a limit: its own, or one that becomes its own. See [`find`].
+    pub fn find(&self, who: [u64; 2], limit: u32, now: u64, depth: u64) -> Option<(u32, Found)> {
+        if let Some(number) = self.known_first(who, limit) {
             return Some((number, Found { way: number % WAYS, taken: Taken::Known }));
         }
-        let place = self.hash.place(key);
-        let found = find(&self.group(place.group)?, place.tag, key, now, depth)?;
-        Some((place.group * WAYS + found.way, found))
+        let tag = self.hash.tag(who, limit);
+        let number = self.hash.group(tag);
+        let found = find(&self.group(number)?, tag, who, limit, now, depth)?;
+        Some((number * WAYS + found.way, found))
     }
 
     /// A key's bucket, if it has one: of two, the one that packets find.
     pub fn known(&self, key: &BucketKey) -> Option<&'a AtomicU64> {
-        let place = self.hash.place(key);
-        let group = self.group(place.group)?;
-        group.known(place.tag).map(|way| group.bucket(way))
+        let tag = self.hash.tag(key.who.halves(), key.limit);
+        let group = self.group(self.hash.group(tag))?;
+        group.known(tag).map(|way| group.bucket(way))
     }
 
     /// The bucket with a number.
@@ -120,11 +121,11 @@ impl<'a> SharedBuckets<'a> {
         Some(self.group(index / WAYS)?.bucket(index % WAYS))
     }
 
-    /// The number of a key's bucket, if it is where it is looked for first.
-    pub fn known_first(&self, key: &BucketKey) -> Option<u32> {
-        let place = self.hash.place(key);
-        let way = first(place.tag);
-        (self.group(place.group)?.tag(way) == place.tag).then_some(place.group * WAYS + way)
+    /// The number of a bucket, as of [`Self::find`], if it is where it is looked for first.
+    pub fn known_first(&self, who: [u64; 2], limit: u32) -> Option<u32> {
+        let tag = self.hash.tag(who, limit);
+        let (number, way) = (self.hash.group(tag), first(tag));
+        (self.group(number)?.tag(way) == tag).then_some(number * WAYS + way)
     }
 
     /// Notes that a bucket was asked.
@@ -143,7 +144,7 @@ impl<'a> SharedBuckets<'a> {
             (0..WAYS).filter(is_found).filter_map(move |way| owned(group.0, way as usize))
         });
         // Of one that two CPUs took at once, the name may be the other's.
-        all.filter(move |owned| self.hash.place(&owned.key).tag == owned.tag)
+        all.filter(move |owned| self.hash.tag(owned.key.who.halves(), owned.key.limit) == owned.tag)
     }
 
     /// Forgets every bucket of a limit.

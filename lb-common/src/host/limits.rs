@@ -1,6 +1,6 @@
 //! Limits on the host.
 
-use crate::abi::{BucketKey, Connection, FlowKey, Limit, LimitCount, PlainLimit, SketchCell};
+use crate::abi::{Connection, FlowKey, Limit, LimitCount, PlainLimit, SketchCell};
 use crate::bucket_table::Taken;
 use crate::hash::mix;
 use crate::limits::{LimitTables, Said};
@@ -24,15 +24,15 @@ impl LimitTables for HostTables {
         if plain.cost == 0 { None } else { Some((self.service_bucket(limit)?, plain)) }
     }
 
-    fn find_bucket(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(HostOwn<'_>, Taken)> {
+    fn find_bucket(&self, who: [u64; 2], limit: u32, now: u64, depth: u64) -> Option<(HostOwn<'_>, Taken)> {
         let shared = self.buckets.shared();
-        let (number, found) = shared.find(key, now, depth)?;
+        let (number, found) = shared.find(who, limit, now, depth)?;
         Some((HostOwn::of(shared, number)?, found.taken))
     }
 
-    fn known_bucket(&self, key: &BucketKey) -> Option<HostOwn<'_>> {
+    fn known_bucket(&self, who: [u64; 2], limit: u32) -> Option<HostOwn<'_>> {
         let shared = self.buckets.shared();
-        HostOwn::of(shared, shared.known_first(key)?)
+        HostOwn::of(shared, shared.known_first(who, limit)?)
     }
 
     fn connection(&self, key: &FlowKey) -> Option<(HostBucket<'_>, u32)> {

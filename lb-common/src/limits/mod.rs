@@ -9,7 +9,7 @@ mod tests;
 
 use crate::abi::{BucketKey, Class, DeviceFlags, Limit, LimitFlags, LimitOver, LimitScope, LimitUnit, MAX_LIMITS};
 use crate::bucket_table::Taken;
-use crate::gcra::{self, Admission, MAX_TRIES};
+use crate::gcra::{self, Admission, Bucket, MAX_TRIES};
 use crate::headers::Headers;
 use crate::packet::Packet;
 use crate::tables::Tables;
@@ -17,7 +17,7 @@ use crate::{Address, Refusal, fair};
 
 pub use answer::{Admitted, Said};
 pub use law::{DEBT_TICKS, MAX_DELAY_NS};
-pub use plain::{all_plain, one_plain, plain};
+pub use plain::{all_plain, one_plain, plain, source};
 pub use tables::{LimitTables, OwnBucket};
 
 /// When limits are asked.
@@ -156,7 +156,8 @@ fn of_service<T: Tables>(tables: &T, question: &Question<'_>) -> Option<(Said, u
 /// Asks the bucket of a source or a backend; nothing when there is none to be had.
 #[inline(always)]
 fn of_one<T: Tables>(tables: &T, question: &Question<'_>) -> Option<(Said, u64)> {
-    let bucket = own(tables, &question.key(), question.limit, question.now_ns)?;
+    let key = question.key();
+    let (bucket, _) = own(tables, key.who.halves(), key.limit, question.limit.depth_ticks, || question.now_ns)?;
     let admission = gcra::pour(MAX_TRIES, law::room(question, false), &bucket, question.now());
     bucket.note_asked(!matches!(admission, Admission::Admitted(_)));
     Some(law::judged(question, admission))
@@ -195,31 +196,47 @@ pub(crate) fn key(limit: &Limit, headers: &Headers, asker: &Asker, id: u32) -> B
     BucketKey { who: asker.who.prefix(limit.source_bits(headers.v4)), limit: id }
 }
 
-/// The bucket of a key, looked for where it most likely is before [`LimitTables::find_bucket`] is asked, which does not look there
-/// first.
+/// The bucket of `who`, the halves of a [key](BucketKey)'s, under a limit, and the time that `clock` says then, in nanoseconds. It is
+/// looked for where it most likely is before [`LimitTables::find_bucket`] is asked, which does not look there first.
+///
+/// A processor ends whatever it has begun before it reads its clock, and begins nothing meanwhile. So the bucket is touched
+/// before: who waits for it waits for the rest of the packet's way at once.
 #[inline(always)]
-pub(crate) fn bucket_of<'a, T: Tables>(
-    tables: &'a T,
-    key: &BucketKey,
-    now_ns: u64,
+pub(crate) fn bucket_of<T: Tables>(
+    tables: &T,
+    who: [u64; 2],
+    limit: u32,
     depth: u64,
-) -> Option<(T::Own<'a>, Taken)> {
-    match tables.known_bucket(key) {
-        Some(bucket) => Some((bucket, Taken::Known)),
-        None => tables.find_bucket(key, gcra::ticks(now_ns), depth),
+    clock: impl FnOnce() -> u64,
+) -> Option<(T::Own<'_>, Taken, u64)> {
+    let known = tables.known_bucket(who, limit);
+    if let Some(bucket) = &known {
+        bucket.load();
     }
+    let now_ns = clock();
+    if let Some(bucket) = known {
+        return Some((bucket, Taken::Known, now_ns));
+    }
+    let (bucket, taken) = tables.find_bucket(who, limit, gcra::ticks(now_ns), depth)?;
+    Some((bucket, taken, now_ns))
 }
 
 /// The same of a limit that fills it; counts whose it was before.
 #[inline(always)]
-fn own<'a, T: Tables>(tables: &'a T, key: &BucketKey, limit: &Limit, now_ns: u64) -> Option<T::Own<'a>> {
-    let (bucket, taken) = bucket_of(tables, key, now_ns, limit.depth_ticks)?;
+fn own<T: Tables>(
+    tables: &T,
+    who: [u64; 2],
+    limit: u32,
+    depth: u64,
+    clock: impl FnOnce() -> u64,
+) -> Option<(T::Own<'_>, u64)> {
+    let (bucket, taken, now_ns) = bucket_of(tables, who, limit, depth, clock)?;
     match taken {
         Taken::Known | Taken::Fresh => {}
-        Taken::Idle => tables.count_eviction(key.limit, false),
-        Taken::Busy => tables.count_eviction(key.limit, true),
+        Taken::Idle => tables.count_eviction(limit, false),
+        Taken::Busy => tables.count_eviction(limit, true),
     }
-    Some(bucket)
+    Some((bucket, now_ns))
 }
 
 /// What becomes of a packet that there is no bucket for: a limit that only counts refuses nothing.

@@ -1,6 +1,6 @@
 //! Limits that the fast way asks.
 
-use crate::abi::{BucketKey, Limit, LimitOver, LimitScope, LimitUnit, MAX_LIMITS, Service};
+use crate::abi::{Limit, LimitOver, LimitScope, LimitUnit, MAX_LIMITS, PlainFlags, Service};
 use crate::gcra::{self, Admission, Bucket, MAX_TRIES, Room};
 use crate::tables::Tables;
 use crate::{Address, Refusal};
@@ -16,32 +16,35 @@ pub fn plain<T: Tables>(
     id: u32,
     who: impl FnOnce() -> Address,
     bytes: u32,
-    now_ns: u64,
 ) -> Result<(), Refusal> {
     // Nearly always there is one, and nobody else is at its bucket at this moment.
     if service.limits[1] != 0 {
-        return tables.ask_plain(id, who().halves(), bytes, now_ns);
+        return tables.ask_plain(id, who().halves(), bytes);
     }
     let Some(only) = service.limits[0].checked_sub(1).map(u32::from) else { return Ok(()) };
     if let Some((bucket, limit)) = tables.plain_bucket(only) {
-        let cost = gcra::scaled(limit.cost, limit.shift, if limit.bytes != 0 { bytes } else { 1 });
+        let cost = gcra::scaled(limit.cost, limit.shift, if limit.flags & PlainFlags::BYTES != 0 { bytes } else { 1 });
+        if limit.flags & PlainFlags::SOURCE != 0 {
+            return tables.ask_source(only, who().halves(), cost, limit.depth_ticks);
+        }
         let room = Room::of(limit.depth_ticks, cost);
-        if let Admission::Admitted(_) = gcra::pour(1, room, &bucket, gcra::ticks(now_ns)) {
+        if let Admission::Admitted(_) = gcra::pour(1, room, &bucket, gcra::ticks(tables.now_ns())) {
             tables.count_limit(only, Said::Admitted);
             return Ok(());
         }
     }
-    tables.ask_one_plain(only, who().halves(), bytes, now_ns)
+    tables.ask_one_plain(only, who().halves(), bytes)
 }
 
-/// Asks all of them, one after the other.
+/// Asks all of them, one after the other, at one and the same time.
 #[inline(always)]
-pub fn all_plain<T: Tables>(tables: &T, id: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
+pub fn all_plain<T: Tables>(tables: &T, id: u32, who: [u64; 2], bytes: u32) -> Result<(), Refusal> {
     let service = tables.service(id).ok_or(Refusal::NoBackend)?;
+    let now_ns = tables.now_ns();
     let mut at = 0;
     while at < MAX_LIMITS {
         let Some(id) = service.limits[at].checked_sub(1) else { break };
-        one_plain(tables, u32::from(id), who, bytes, now_ns)?;
+        one(tables, u32::from(id), who, bytes, || now_ns)?;
         at += 1;
     }
     Ok(())
@@ -49,45 +52,77 @@ pub fn all_plain<T: Tables>(tables: &T, id: u32, who: [u64; 2], bytes: u32, now_
 
 /// Asks one, of a source with these halves of an [`Address`].
 #[inline(always)]
-pub fn one_plain<T: Tables>(tables: &T, id: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
+pub fn one_plain<T: Tables>(tables: &T, id: u32, who: [u64; 2], bytes: u32) -> Result<(), Refusal> {
+    one(tables, id, who, bytes, || tables.now_ns())
+}
+
+#[inline(always)]
+fn one<T: Tables>(tables: &T, id: u32, who: [u64; 2], bytes: u32, clock: impl FnOnce() -> u64) -> Result<(), Refusal> {
     let Some(limit) = tables.limit(id) else { return Ok(()) };
-    let (said, answer) = if limit.scope == LimitScope::SERVICE {
-        match tables.service_bucket(id) {
-            Some(bucket) => judged(limit, pour(limit, &bucket, now_ns, bytes)),
-            None => without_bucket(limit),
-        }
-    } else {
-        match own(tables, &key(limit, Address::from_halves(who), id), limit, now_ns) {
-            Some(bucket) => {
-                let admission = pour(limit, &bucket, now_ns, bytes);
-                bucket.note_asked(!matches!(admission, Admission::Admitted(_)));
-                judged(limit, admission)
+    let room = room(limit, bytes);
+    if limit.scope == LimitScope::SERVICE {
+        let admission = tables.service_bucket(id).map(|bucket| pour(room, &bucket, clock()));
+        return said(tables, limit, id, admission);
+    }
+    let who = Address::from_halves(who);
+    let who = who.prefix(limit.source_bits(who.is_v4()));
+    of_source(tables, id, who.halves(), limit.depth_ticks, room, clock)
+}
+
+/// Asks the bucket of an address, whose halves are `who`, under a limit of this depth for whole addresses; what the packet costs
+/// is known.
+#[inline(always)]
+pub fn source<T: Tables>(tables: &T, id: u32, who: [u64; 2], cost: u64, depth: u64) -> Result<(), Refusal> {
+    of_source(tables, id, who, depth, Room::of(depth, cost), || tables.now_ns())
+}
+
+#[inline(always)]
+fn of_source<T: Tables>(
+    tables: &T,
+    id: u32,
+    who: [u64; 2],
+    depth: u64,
+    room: Room,
+    clock: impl FnOnce() -> u64,
+) -> Result<(), Refusal> {
+    let admission = match own(tables, who, id, depth, clock) {
+        Some((bucket, now_ns)) => {
+            let admission = pour(room, &bucket, now_ns);
+            bucket.note_asked(!matches!(admission, Admission::Admitted(_)));
+            if let Admission::Admitted(_) = admission {
+                tables.count_limit(id, Said::Admitted);
+                return Ok(());
             }
-            None => without_bucket(limit),
+            Some(admission)
         }
+        None => None,
+    };
+    let Some(limit) = tables.limit(id) else { return Ok(()) };
+    said(tables, limit, id, admission)
+}
+
+/// What a bucket's answer means; nothing where there is none to be had. Counts it.
+#[inline(always)]
+fn said<T: Tables>(tables: &T, limit: &Limit, id: u32, admission: Option<Admission>) -> Result<(), Refusal> {
+    let (said, answer) = match admission {
+        None => without_bucket(limit),
+        Some(Admission::Admitted(_)) => (Said::Admitted, Ok(())),
+        Some(_) if limit.over == LimitOver::COUNT => (Said::WouldDrop, Ok(())),
+        Some(Admission::Over) => (Said::Over, Err(over(limit))),
+        Some(Admission::Contended) => (Said::Over, Err(Refusal::LimitContended)),
     };
     tables.count_limit(id, said);
     answer
 }
 
+/// How much room a packet needs.
 #[inline(always)]
-fn pour(limit: &Limit, bucket: &impl Bucket, now_ns: u64, bytes: u32) -> Admission {
+fn room(limit: &Limit, bytes: u32) -> Room {
     let units = if limit.unit == LimitUnit::BYTES { bytes } else { 1 };
-    gcra::pour(MAX_TRIES, Room::of(limit.depth_ticks, gcra::cost(limit, units)), bucket, gcra::ticks(now_ns))
+    Room::of(limit.depth_ticks, gcra::cost(limit, units))
 }
 
 #[inline(always)]
-fn key(limit: &Limit, who: Address, id: u32) -> BucketKey {
-    BucketKey { who: who.prefix(limit.source_bits(who.is_v4())), limit: id }
-}
-
-/// What a bucket's answer means.
-#[inline(always)]
-fn judged(limit: &Limit, admission: Admission) -> (Said, Result<(), Refusal>) {
-    match admission {
-        Admission::Admitted(_) => (Said::Admitted, Ok(())),
-        _ if limit.over == LimitOver::COUNT => (Said::WouldDrop, Ok(())),
-        Admission::Over => (Said::Over, Err(over(limit))),
-        Admission::Contended => (Said::Over, Err(Refusal::LimitContended)),
-    }
+fn pour(room: Room, bucket: &impl Bucket, now_ns: u64) -> Admission {
+    gcra::pour(MAX_TRIES, room, bucket, gcra::ticks(now_ns))
 }

@@ -1,7 +1,7 @@
 //! What limits look things up in.
 
 use crate::Refusal;
-use crate::abi::{BucketKey, Connection, FlowKey, Limit, PlainLimit, SketchCell};
+use crate::abi::{Connection, FlowKey, Limit, PlainLimit, SketchCell};
 use crate::bucket_table::Taken;
 use crate::connections;
 use crate::gcra::Bucket;
@@ -36,11 +36,11 @@ pub trait LimitTables {
     fn service_bucket(&self, limit: u32) -> Option<Self::Bucket<'_>>;
     /// The same of one that the fast way asks, and what it asks.
     fn plain_bucket(&self, limit: u32) -> Option<(Self::Bucket<'_>, PlainLimit)>;
-    /// The bucket of a source or a backend, and how it came to be its own; none when there is none to be had. `now` and `depth`,
-    /// which is how full it can be, in ticks.
-    fn find_bucket(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(Self::Own<'_>, Taken)>;
+    /// The bucket that `who`, the halves of a [key](crate::abi::BucketKey)'s, has under a limit, and how it came to be its own; none
+    /// when there is none to be had. `now` and `depth`, which is how full it can be, in ticks.
+    fn find_bucket(&self, who: [u64; 2], limit: u32, now: u64, depth: u64) -> Option<(Self::Own<'_>, Taken)>;
     /// The same of one that has its bucket where it is looked for first; cheaper.
-    fn known_bucket(&self, key: &BucketKey) -> Option<Self::Own<'_>>;
+    fn known_bucket(&self, who: [u64; 2], limit: u32) -> Option<Self::Own<'_>>;
     /// Asks one limit: see [`limits::ask`].
     #[inline(always)]
     fn ask_limit(&self, headers: &Headers, asker: &Asker, id: u32) -> u64
@@ -51,19 +51,27 @@ pub trait LimitTables {
     }
     /// Asks the limits of a service that has only plain ones: see [`limits::all_plain`].
     #[inline(always)]
-    fn ask_plain(&self, service: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal>
+    fn ask_plain(&self, service: u32, who: [u64; 2], bytes: u32) -> Result<(), Refusal>
     where
         Self: Tables + Sized,
     {
-        limits::all_plain(self, service, who, bytes, now_ns)
+        limits::all_plain(self, service, who, bytes)
     }
     /// Asks a plain limit: see [`limits::one_plain`].
     #[inline(always)]
-    fn ask_one_plain(&self, id: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal>
+    fn ask_one_plain(&self, id: u32, who: [u64; 2], bytes: u32) -> Result<(), Refusal>
     where
         Self: Tables + Sized,
     {
-        limits::one_plain(self, id, who, bytes, now_ns)
+        limits::one_plain(self, id, who, bytes)
+    }
+    /// Asks the bucket of an address under a plain limit: see [`limits::source`].
+    #[inline(always)]
+    fn ask_source(&self, id: u32, who: [u64; 2], cost: u64, depth: u64) -> Result<(), Refusal>
+    where
+        Self: Tables + Sized,
+    {
+        limits::source(self, id, who, cost, depth)
     }
     /// The word of a connection that is counted, see [`Connection::word`], and its backend.
     fn connection(&self, key: &FlowKey) -> Option<(Self::Bucket<'_>, u32)>;

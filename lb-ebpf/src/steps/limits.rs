@@ -1,6 +1,6 @@
 //! Limits.
 
-use lb_common::abi::{BucketKey, FlowKey};
+use lb_common::abi::FlowKey;
 use lb_common::bucket_table::Taken;
 use lb_common::limits::{Admitted, Asker};
 use lb_common::{Headers, Refusal, connections, limits};
@@ -33,26 +33,38 @@ pub fn ask_limit(headers: &Headers, asker: &Asker, id: u32) -> u64 {
 /// The address as numbers: what a packet's way has just written to memory it would have to wait for.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weir_ask_plain(service: u32, high: u64, low: u64, bytes: u32, now_ns: u64) -> u32 {
-    code(limits::all_plain(&SomeMaps::without_context(), service, [high, low], bytes, now_ns))
+extern "C" fn weir_ask_plain(service: u32, high: u64, low: u64, bytes: u32) -> u32 {
+    code(limits::all_plain(&SomeMaps::without_context(), service, [high, low], bytes))
 }
 
 /// Asks the limits of a service that has only plain ones: [`LimitTables::ask_plain`].
 #[inline(always)]
-pub fn ask_plain(service: u32, [high, low]: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
-    decode(weir_ask_plain(service, high, low, bytes, now_ns))
+pub fn ask_plain(service: u32, [high, low]: [u64; 2], bytes: u32) -> Result<(), Refusal> {
+    decode(weir_ask_plain(service, high, low, bytes))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weir_ask_one_plain(id: u32, high: u64, low: u64, bytes: u32, now_ns: u64) -> u32 {
-    code(limits::one_plain(&SomeMaps::without_context(), id, [high, low], bytes, now_ns))
+extern "C" fn weir_ask_one_plain(id: u32, high: u64, low: u64, bytes: u32) -> u32 {
+    code(limits::one_plain(&SomeMaps::without_context(), id, [high, low], bytes))
 }
 
 /// Asks a plain limit: [`LimitTables::ask_one_plain`].
 #[inline(always)]
-pub fn ask_one_plain(id: u32, [high, low]: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
-    decode(weir_ask_one_plain(id, high, low, bytes, now_ns))
+pub fn ask_one_plain(id: u32, [high, low]: [u64; 2], bytes: u32) -> Result<(), Refusal> {
+    decode(weir_ask_one_plain(id, high, low, bytes))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_ask_source(id: u64, high: u64, low: u64, cost: u64, depth: u64) -> u32 {
+    code(limits::source(&SomeMaps::without_context(), id as u32, [high, low], cost, depth))
+}
+
+/// Asks the bucket of an address: [`LimitTables::ask_source`].
+#[inline(always)]
+pub fn ask_source(id: u32, [high, low]: [u64; 2], cost: u64, depth: u64) -> Result<(), Refusal> {
+    decode(weir_ask_source(u64::from(id), high, low, cost, depth))
 }
 
 #[unsafe(no_mangle)]
@@ -83,12 +95,11 @@ pub(super) extern "C" fn weir_note_connection(
     code(connections::note(&SomeMaps::without_context(), headers, flow, asker, said))
 }
 
-/// The bucket's number plus one in the lower half, how it came to be the key's in the upper one; or 0.
+/// The bucket's number plus one in the lower half, how it came to be its owner's in the upper one; or 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weir_find_bucket(key: *const BucketKey, now: u64, depth: u64) -> u64 {
-    let key = given!(key or 0);
-    match tables::own_bucket(key, now, depth) {
+extern "C" fn weir_find_bucket(high: u64, low: u64, limit: u32, now: u64, depth: u64) -> u64 {
+    match tables::own_bucket([high, low], limit, now, depth) {
         Some((index, taken)) => {
             let taken = match taken {
                 Taken::Known => 0,
@@ -102,10 +113,10 @@ extern "C" fn weir_find_bucket(key: *const BucketKey, now: u64, depth: u64) -> u
     }
 }
 
-/// The bucket of a key: [`LimitTables::find_bucket`].
+/// Somebody's bucket: [`LimitTables::find_bucket`].
 #[inline(always)]
-pub fn find_bucket(key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Taken)> {
-    let word = weir_find_bucket(key, now, depth);
+pub fn find_bucket([high, low]: [u64; 2], limit: u32, now: u64, depth: u64) -> Option<(u32, Taken)> {
+    let word = weir_find_bucket(high, low, limit, now, depth);
     let taken = match word >> 32 {
         0 => Taken::Known,
         1 => Taken::Fresh,

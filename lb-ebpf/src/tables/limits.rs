@@ -4,8 +4,8 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use lb_common::abi::{BucketCell, BucketKey, Connection, FlowKey, Limit, PlainLimit, SketchCell, WAYS};
-use lb_common::bucket_table::{self, BucketHash, Found, Group as _, Place, Taken};
+use lb_common::abi::{BucketCell, Connection, FlowKey, Limit, PlainLimit, SketchCell, WAYS};
+use lb_common::bucket_table::{self, BucketHash, Found, Taken};
 use lb_common::hash::mix;
 use lb_common::limits::{Asker, LimitTables, Said};
 use lb_common::{Headers, Refusal};
@@ -18,8 +18,13 @@ use super::maps::{BUCKET_HASH, BUCKETS, CONNECTIONS, LIMIT_COUNTS, LIMITS, SERVI
 use super::{Maps, bump, constants};
 
 #[inline(always)]
-fn bucket_hash() -> [u64; 4] {
+fn bucket_words() -> [u64; 4] {
     constants(&raw const BUCKET_HASH)
+}
+
+#[inline(always)]
+fn bucket_hash() -> BucketHash {
+    BucketHash::from_words(bucket_words())
 }
 
 #[inline(always)]
@@ -27,19 +32,14 @@ fn bucket_group(number: u32) -> Option<KernelBuckets> {
     NonNull::new(BUCKETS.get_ptr_mut(number)?).map(KernelBuckets)
 }
 
-/// The number of a key's bucket, and how it came to be its own; see [`LimitTables::find_bucket`].
+/// The number of a bucket, and how it came to be its owner's; see [`LimitTables::find_bucket`].
 #[inline(always)]
-pub fn own_bucket(key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Taken)> {
-    let (group, place) = place(key)?;
-    let Found { way, taken } = bucket_table::find(&group, place.tag, key, now, depth)?;
-    Some((place.group * WAYS + way, taken))
-}
-
-/// Where a key's bucket is looked for.
-#[inline(always)]
-fn place(key: &BucketKey) -> Option<(KernelBuckets, Place)> {
-    let place = BucketHash::from_words(bucket_hash()).place(key);
-    Some((bucket_group(place.group)?, place))
+pub fn own_bucket(who: [u64; 2], limit: u32, now: u64, depth: u64) -> Option<(u32, Taken)> {
+    let hash = bucket_hash();
+    let tag = hash.tag(who, limit);
+    let Found { way, taken } = bucket_table::find(&bucket_group(hash.group(tag))?, tag, who, limit, now, depth)?;
+    // Once more, rather than to keep it meanwhile: there is little stack.
+    Some((bucket_hash().group(tag) * WAYS + way, taken))
 }
 
 /// A word of a limit's own bucket.
@@ -75,16 +75,16 @@ impl<const SKB: bool> LimitTables for Maps<SKB> {
     }
 
     #[inline(always)]
-    fn find_bucket(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(KernelOwn, Taken)> {
-        let (number, taken) = steps::find_bucket(key, now, depth)?;
+    fn find_bucket(&self, who: [u64; 2], limit: u32, now: u64, depth: u64) -> Option<(KernelOwn, Taken)> {
+        let (number, taken) = steps::find_bucket(who, limit, now, depth)?;
         Some((bucket_group(number / WAYS)?.own(number % WAYS), taken))
     }
 
     #[inline(always)]
-    fn known_bucket(&self, key: &BucketKey) -> Option<KernelOwn> {
-        let (group, place) = place(key)?;
-        let way = bucket_table::first(place.tag);
-        if group.tag(way) == place.tag { Some(group.own(way)) } else { None }
+    fn known_bucket(&self, who: [u64; 2], limit: u32) -> Option<KernelOwn> {
+        let hash = bucket_hash();
+        let tag = hash.tag(who, limit);
+        bucket_group(hash.group(tag))?.known(bucket_table::first(tag), tag)
     }
 
     #[inline(always)]
@@ -93,13 +93,18 @@ impl<const SKB: bool> LimitTables for Maps<SKB> {
     }
 
     #[inline(always)]
-    fn ask_plain(&self, service: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
-        steps::ask_plain(service, who, bytes, now_ns)
+    fn ask_plain(&self, service: u32, who: [u64; 2], bytes: u32) -> Result<(), Refusal> {
+        steps::ask_plain(service, who, bytes)
     }
 
     #[inline(always)]
-    fn ask_one_plain(&self, id: u32, who: [u64; 2], bytes: u32, now_ns: u64) -> Result<(), Refusal> {
-        steps::ask_one_plain(id, who, bytes, now_ns)
+    fn ask_one_plain(&self, id: u32, who: [u64; 2], bytes: u32) -> Result<(), Refusal> {
+        steps::ask_one_plain(id, who, bytes)
+    }
+
+    #[inline(always)]
+    fn ask_source(&self, id: u32, who: [u64; 2], cost: u64, depth: u64) -> Result<(), Refusal> {
+        steps::ask_source(id, who, cost, depth)
     }
 
     #[inline(always)]
@@ -154,7 +159,7 @@ impl<const SKB: bool> LimitTables for Maps<SKB> {
 
     #[inline(always)]
     fn sketch_hash(&self, high: u64, low: u64) -> u64 {
-        let [_, a, b, _] = bucket_hash();
+        let [_, a, b, _] = bucket_words();
         mix(high.wrapping_mul(a).wrapping_add(low.wrapping_mul(b)))
     }
 

@@ -110,9 +110,9 @@ impl Buckets {
     /// Writes what the fast way asks of a limit beside its bucket.
     pub(super) fn describe(&mut self, id: u32, limit: &Limit) -> Result<()> {
         const AT: usize = offset_of!(BucketCell, plain);
-        let PlainLimit { cost, depth_ticks, shift, bytes } = PlainLimit::of(limit);
+        let PlainLimit { cost, depth_ticks, shift, flags } = PlainLimit::of(limit);
         self.services.store_u32(id, AT + offset_of!(PlainLimit, shift), shift)?;
-        self.services.store_u32(id, AT + offset_of!(PlainLimit, bytes), bytes)?;
+        self.services.store_u32(id, AT + offset_of!(PlainLimit, flags), flags)?;
         self.services.store_u64(id, AT + offset_of!(PlainLimit, depth_ticks), depth_ticks)?;
         self.services.store_u64(id, AT + offset_of!(PlainLimit, cost), cost)
     }
