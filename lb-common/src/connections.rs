@@ -11,9 +11,9 @@ use crate::abi::{
 };
 use crate::bucket_table::{GAUGE, LOOKUP};
 use crate::gauge;
-use crate::gcra::{Admission, Bucket};
+use crate::gcra::{self, Admission, Bucket};
 use crate::headers::Headers;
-use crate::limits::{Asker, Said, bucket_of, key, over};
+use crate::limits::{Asker, Said, key, over};
 use crate::tables::Tables;
 
 /// What is done to the number of connections.
@@ -136,8 +136,11 @@ pub fn change<T: Tables>(tables: &T, headers: &Headers, asker: &Asker, id: u32, 
     }
     let wanted = if change == Change::GIVE_BACK { LOOKUP } else { GAUGE };
     let who = key(limit, headers, asker, id).who.halves();
-    match bucket_of(tables, who, id, wanted, || tables.now_ns()) {
-        Some((bucket, ..)) => changed(tables, limit, &bucket, id, change),
+    if let Some(bucket) = tables.known_bucket(who, id) {
+        return changed(tables, limit, &bucket, id, change);
+    }
+    match tables.find_bucket(who, id, gcra::ticks(tables.now_ns()), wanted) {
+        Some((bucket, _)) => changed(tables, limit, &bucket, id, change),
         None if change == Change::GIVE_BACK => Ok(()),
         None => Err(Refusal::LimitTableFull),
     }

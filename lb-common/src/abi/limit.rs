@@ -122,6 +122,10 @@ pub struct BucketCell {
 
 /// As much of a limit as the fast way asks, beside its bucket: one line of the cache for both. All zeroes of a limit that it does not
 /// ask by itself.
+///
+/// It is written word by word while packets ask it: its cost becomes 0 before anything else changes, and what it is to be after
+/// that. A packet that read the one half before and the other half after is held to one of both rates and one of both depths; of
+/// both scopes there is never one, because a limit keeps its own for as long as a service names it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PlainLimit {

@@ -2,7 +2,7 @@
 
 /// The version of everything in [`abi`](super): layouts, meanings, and the names of the maps. A program and a controller
 /// of different versions do not share maps.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// The one element of `META`, written last when maps are made.
 #[repr(C)]

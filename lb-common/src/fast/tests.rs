@@ -38,6 +38,8 @@ enum Limited {
     No,
     /// By one limit, of so many bytes.
     Service(u64),
+    /// By one for each source address, of so many bytes, with this for what is over it.
+    Source(u64, u8),
     /// By one for each source and two for all, of which one only counts.
     Several,
 }
@@ -99,6 +101,11 @@ fn tables(case: &Case) -> HostTables {
         Limited::No => {}
         Limited::Service(bytes) => {
             limits[2] = Limit { unit: LimitUnit::BYTES, ..packets(bytes) };
+            service.limits[0] = 3;
+        }
+        Limited::Source(bytes, over) => {
+            let whole = Limit { scope: LimitScope::SOURCE, prefix_v4: 32, prefix_v6: 128, ..packets(bytes) };
+            limits[2] = Limit { unit: LimitUnit::BYTES, over, ..whole };
             service.limits[0] = 3;
         }
         Limited::Several => {
@@ -341,6 +348,10 @@ fn cases() -> Vec<Case> {
                         (1500, false, false, true, true, Limited::No),
                         (60, false, false, true, false, Limited::No),
                         (1500, false, false, true, false, Limited::Service(10_000)),
+                        (1500, false, false, true, false, Limited::Source(10_000, LimitOver::DROP)),
+                        (1500, false, false, true, false, Limited::Source(10_000, LimitOver::COUNT)),
+                        // A strict one.
+                        (1500, false, false, true, false, Limited::Source(0, LimitOver::DROP)),
                         (576, false, false, true, false, Limited::Several),
                     ] {
                         let case = Case {

@@ -98,20 +98,24 @@ impl<'a> SharedBuckets<'a> {
         self.words.get(begin..begin + WORDS).map(SharedGroup)
     }
 
-    /// The number of the bucket of `who`, the halves of a key's, under a limit: its own, or one that becomes its own. See [`find`].
-    pub fn find(&self, who: [u64; 2], limit: u32, now: u64, depth: u64) -> Option<(u32, Found)> {
-        if let Some(number) = self.known_first(who, limit) {
+    fn tag(&self, key: &BucketKey) -> u64 {
+        self.hash.tag(key.who.halves(), key.limit)
+    }
+
+    /// The number of a key's bucket: its own, or one that becomes its own. See [`find`].
+    pub fn find(&self, key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Found)> {
+        if let Some(number) = self.known_first(key) {
             return Some((number, Found { way: number % WAYS, taken: Taken::Known }));
         }
-        let tag = self.hash.tag(who, limit);
+        let tag = self.tag(key);
         let number = self.hash.group(tag);
-        let found = find(&self.group(number)?, tag, who, limit, now, depth)?;
+        let found = find(&self.group(number)?, tag, key.who.halves(), key.limit, now, depth)?;
         Some((number * WAYS + found.way, found))
     }
 
     /// A key's bucket, if it has one: of two, the one that packets find.
     pub fn known(&self, key: &BucketKey) -> Option<&'a AtomicU64> {
-        let tag = self.hash.tag(key.who.halves(), key.limit);
+        let tag = self.tag(key);
         let group = self.group(self.hash.group(tag))?;
         group.known(tag).map(|way| group.bucket(way))
     }
@@ -121,9 +125,9 @@ impl<'a> SharedBuckets<'a> {
         Some(self.group(index / WAYS)?.bucket(index % WAYS))
     }
 
-    /// The number of a bucket, as of [`Self::find`], if it is where it is looked for first.
-    pub fn known_first(&self, who: [u64; 2], limit: u32) -> Option<u32> {
-        let tag = self.hash.tag(who, limit);
+    /// The number of a key's bucket, if it is where it is looked for first.
+    pub fn known_first(&self, key: &BucketKey) -> Option<u32> {
+        let tag = self.tag(key);
         let (number, way) = (self.hash.group(tag), first(tag));
         (self.group(number)?.tag(way) == tag).then_some(number * WAYS + way)
     }
@@ -144,7 +148,7 @@ impl<'a> SharedBuckets<'a> {
             (0..WAYS).filter(is_found).filter_map(move |way| owned(group.0, way as usize))
         });
         // Of one that two CPUs took at once, the name may be the other's.
-        all.filter(move |owned| self.hash.tag(owned.key.who.halves(), owned.key.limit) == owned.tag)
+        all.filter(move |owned| self.tag(&owned.key) == owned.tag)
     }
 
     /// Forgets every bucket of a limit.

@@ -7,16 +7,12 @@ fn key(number: u32) -> BucketKey {
     BucketKey { who: Address::from_v4(number.to_be_bytes()), limit: 3 }
 }
 
-fn find(buckets: &HostBuckets, key: &BucketKey, now: u64, depth: u64) -> Option<(u32, Found)> {
-    buckets.shared().find(key.who.halves(), key.limit, now, depth)
-}
-
 fn one_group() -> HostBuckets {
     HostBuckets::seeded(8, 7)
 }
 
 fn fill(buckets: &HostBuckets, number: u32, now: u64, empty_at: u64) -> Taken {
-    let (index, found) = find(buckets, &key(number), now, 1000).expect("there is room");
+    let (index, found) = buckets.shared().find(&key(number), now, 1000).expect("there is room");
     buckets.shared().bucket(index).expect("found").store(empty_at, RELAXED);
     found.taken
 }
@@ -66,7 +62,7 @@ fn empty_ones_go_first_and_a_flood_never_frees_the_heaviest() {
     }
     assert_eq!(fill(&buckets, 100, 100, 500), Taken::Idle);
     for number in 101..10_000 {
-        let (index, found) = find(&buckets, &key(number), 100, 1000).expect("there is room");
+        let (index, found) = buckets.shared().find(&key(number), 100, 1000).expect("there is room");
         assert_eq!(found.taken, Taken::Busy);
         let bucket = buckets.shared().bucket(index).expect("found");
         // Whoever comes begins with what was in it.
@@ -83,7 +79,7 @@ fn what_another_limits_bucket_held_is_poured_out() {
         fill(&buckets, number, 100, 1_000_000);
     }
     let other = BucketKey { limit: 4, ..key(9) };
-    let (index, _) = find(&buckets, &other, 100, 50).expect("there is room");
+    let (index, _) = buckets.shared().find(&other, 100, 50).expect("there is room");
     assert_eq!(buckets.shared().bucket(index).expect("found").load(RELAXED), 0);
 }
 
@@ -92,17 +88,16 @@ fn what_another_limits_bucket_held_is_poured_out() {
 fn of_two_buckets_of_one_key_all_mean_the_same() {
     let buckets = one_group();
     let shared = buckets.shared();
-    let tag = |key: &BucketKey| buckets.hash.tag(key.who.halves(), key.limit);
-    let of = |number| first(tag(&key(number)));
+    let of = |number| first(shared.tag(&key(number)));
     // The second one is before the first by its number.
     let key = key((0..100).find(|number| of(*number) == WAYS - 1).expect("one in eight"));
-    let (tag, group) = (tag(&key), shared.group(0).expect("one group"));
+    let (tag, group) = (shared.tag(&key), shared.group(0).expect("one group"));
     for (way, empty_at) in [(WAYS - 1, 500), (0, 600)] {
         group.exchange_tag(way, 0, tag);
         group.describe(way, key.who.halves(), key.limit);
         group.bucket(way).store(empty_at, RELAXED);
     }
-    let (index, found) = find(&buckets, &key, 100, 1000).expect("known");
+    let (index, found) = shared.find(&key, 100, 1000).expect("known");
     assert_eq!((index, found.taken), (WAYS - 1, Taken::Known));
     assert_eq!(shared.known(&key).map(|bucket| bucket.load(RELAXED)), Some(500));
     let all: Vec<u64> = shared.iter().map(|owned| owned.level.empty_at).collect();
@@ -112,12 +107,12 @@ fn of_two_buckets_of_one_key_all_mean_the_same() {
 #[test]
 fn what_says_how_many_there_are_is_nobody_elses() {
     let buckets = one_group();
-    assert_eq!(find(&buckets, &key(0), 100, LOOKUP), None);
+    assert_eq!(buckets.shared().find(&key(0), 100, LOOKUP), None);
     for number in 0..4 {
-        let (index, _) = find(&buckets, &key(number), 100, GAUGE).expect("there is room");
+        let (index, _) = buckets.shared().find(&key(number), 100, GAUGE).expect("there is room");
         crate::gauge::take(&buckets.shared().bucket(index).expect("found"), 9);
     }
-    assert_eq!(find(&buckets, &key(4), 100, GAUGE), None, "half of a group at most");
+    assert_eq!(buckets.shared().find(&key(4), 100, GAUGE), None, "half of a group at most");
     for number in 4..100 {
         fill(&buckets, number, 100, 900);
     }

@@ -1,6 +1,7 @@
 //! Limits on the host.
 
-use crate::abi::{Connection, FlowKey, Limit, LimitCount, PlainLimit, SketchCell};
+use crate::Address;
+use crate::abi::{BucketKey, Connection, FlowKey, Limit, LimitCount, PlainLimit, SketchCell};
 use crate::bucket_table::Taken;
 use crate::hash::mix;
 use crate::limits::{LimitTables, Said};
@@ -26,13 +27,13 @@ impl LimitTables for HostTables {
 
     fn find_bucket(&self, who: [u64; 2], limit: u32, now: u64, depth: u64) -> Option<(HostOwn<'_>, Taken)> {
         let shared = self.buckets.shared();
-        let (number, found) = shared.find(who, limit, now, depth)?;
+        let (number, found) = shared.find(&BucketKey { who: Address::from_halves(who), limit }, now, depth)?;
         Some((HostOwn::of(shared, number)?, found.taken))
     }
 
     fn known_bucket(&self, who: [u64; 2], limit: u32) -> Option<HostOwn<'_>> {
         let shared = self.buckets.shared();
-        HostOwn::of(shared, shared.known_first(who, limit)?)
+        HostOwn::of(shared, shared.known_first(&BucketKey { who: Address::from_halves(who), limit })?)
     }
 
     fn connection(&self, key: &FlowKey) -> Option<(HostBucket<'_>, u32)> {

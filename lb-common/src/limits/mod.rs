@@ -17,7 +17,7 @@ use crate::{Address, Refusal, fair};
 
 pub use answer::{Admitted, Said};
 pub use law::{DEBT_TICKS, MAX_DELAY_NS};
-pub use plain::{all_plain, one_plain, plain, source};
+pub use plain::{all_plain, one_plain, plain, source_plain};
 pub use tables::{LimitTables, OwnBucket};
 
 /// When limits are asked.
@@ -196,32 +196,11 @@ pub(crate) fn key(limit: &Limit, headers: &Headers, asker: &Asker, id: u32) -> B
     BucketKey { who: asker.who.prefix(limit.source_bits(headers.v4)), limit: id }
 }
 
-/// The bucket of `who`, the halves of a [key](BucketKey)'s, under a limit, and the time that `clock` says then, in nanoseconds. It is
-/// looked for where it most likely is before [`LimitTables::find_bucket`] is asked, which does not look there first.
+/// The bucket of `who`, the halves of a [key](BucketKey)'s, under a limit of this depth, and the time that `clock` says then, in
+/// nanoseconds. Counts whose it was before.
 ///
 /// A processor ends whatever it has begun before it reads its clock, and begins nothing meanwhile. So the bucket is touched
 /// before: who waits for it waits for the rest of the packet's way at once.
-#[inline(always)]
-pub(crate) fn bucket_of<T: Tables>(
-    tables: &T,
-    who: [u64; 2],
-    limit: u32,
-    depth: u64,
-    clock: impl FnOnce() -> u64,
-) -> Option<(T::Own<'_>, Taken, u64)> {
-    let known = tables.known_bucket(who, limit);
-    if let Some(bucket) = &known {
-        bucket.load();
-    }
-    let now_ns = clock();
-    if let Some(bucket) = known {
-        return Some((bucket, Taken::Known, now_ns));
-    }
-    let (bucket, taken) = tables.find_bucket(who, limit, gcra::ticks(now_ns), depth)?;
-    Some((bucket, taken, now_ns))
-}
-
-/// The same of a limit that fills it; counts whose it was before.
 #[inline(always)]
 fn own<T: Tables>(
     tables: &T,
@@ -230,7 +209,15 @@ fn own<T: Tables>(
     depth: u64,
     clock: impl FnOnce() -> u64,
 ) -> Option<(T::Own<'_>, u64)> {
-    let (bucket, taken, now_ns) = bucket_of(tables, who, limit, depth, clock)?;
+    let known = tables.known_bucket(who, limit);
+    if let Some(bucket) = &known {
+        bucket.load();
+    }
+    let now_ns = clock();
+    if let Some(bucket) = known {
+        return Some((bucket, now_ns));
+    }
+    let (bucket, taken) = tables.find_bucket(who, limit, gcra::ticks(now_ns), depth)?;
     match taken {
         Taken::Known | Taken::Fresh => {}
         Taken::Idle => tables.count_eviction(limit, false),

@@ -7,8 +7,8 @@ use crate::{Address, Refusal};
 
 use super::{OwnBucket, Said, over, own, without_bucket};
 
-/// Asks the limits of a service that has only [plain ones](crate::abi::LimitFlags::PLAIN); `who` is
-/// asked only when one is a source's.
+/// Asks the limits of a service that has only [plain ones](crate::abi::LimitFlags::PLAIN); `who` is not
+/// asked of a single one per service that there is room in.
 #[inline(always)]
 pub fn plain<T: Tables>(
     tables: &T,
@@ -66,23 +66,24 @@ fn one<T: Tables>(tables: &T, id: u32, who: [u64; 2], bytes: u32, clock: impl Fn
     }
     let who = Address::from_halves(who);
     let who = who.prefix(limit.source_bits(who.is_v4()));
-    of_source(tables, id, who.halves(), limit.depth_ticks, room, clock)
+    of_source(tables, (id, Some(limit)), who.halves(), (limit.depth_ticks, room), clock)
 }
 
 /// Asks the bucket of an address, whose halves are `who`, under a limit of this depth for whole addresses; what the packet costs
 /// is known.
 #[inline(always)]
-pub fn source<T: Tables>(tables: &T, id: u32, who: [u64; 2], cost: u64, depth: u64) -> Result<(), Refusal> {
-    of_source(tables, id, who, depth, Room::of(depth, cost), || tables.now_ns())
+pub fn source_plain<T: Tables>(tables: &T, id: u32, who: [u64; 2], cost: u64, depth: u64) -> Result<(), Refusal> {
+    let clock = || tables.now_ns();
+    of_source(tables, (id, None), who, (depth, Room::of(depth, cost)), clock)
 }
 
+/// The limit itself is looked up, if it is not known, for who is over it.
 #[inline(always)]
 fn of_source<T: Tables>(
     tables: &T,
-    id: u32,
+    (id, limit): (u32, Option<&Limit>),
     who: [u64; 2],
-    depth: u64,
-    room: Room,
+    (depth, room): (u64, Room),
     clock: impl FnOnce() -> u64,
 ) -> Result<(), Refusal> {
     let admission = match own(tables, who, id, depth, clock) {
@@ -97,7 +98,7 @@ fn of_source<T: Tables>(
         }
         None => None,
     };
-    let Some(limit) = tables.limit(id) else { return Ok(()) };
+    let Some(limit) = limit.or_else(|| tables.limit(id)) else { return Ok(()) };
     said(tables, limit, id, admission)
 }
 

@@ -39,7 +39,7 @@ pub trait LimitTables {
     /// The bucket that `who`, the halves of a [key](crate::abi::BucketKey)'s, has under a limit, and how it came to be its own; none
     /// when there is none to be had. `now` and `depth`, which is how full it can be, in ticks.
     fn find_bucket(&self, who: [u64; 2], limit: u32, now: u64, depth: u64) -> Option<(Self::Own<'_>, Taken)>;
-    /// The same of one that has its bucket where it is looked for first; cheaper.
+    /// The same of one that has its bucket where it is looked for first; cheaper, and to be asked before.
     fn known_bucket(&self, who: [u64; 2], limit: u32) -> Option<Self::Own<'_>>;
     /// Asks one limit: see [`limits::ask`].
     #[inline(always)]
@@ -65,13 +65,13 @@ pub trait LimitTables {
     {
         limits::one_plain(self, id, who, bytes)
     }
-    /// Asks the bucket of an address under a plain limit: see [`limits::source`].
+    /// Asks the bucket of an address under a plain limit: see [`limits::source_plain`].
     #[inline(always)]
     fn ask_source(&self, id: u32, who: [u64; 2], cost: u64, depth: u64) -> Result<(), Refusal>
     where
         Self: Tables + Sized,
     {
-        limits::source(self, id, who, cost, depth)
+        limits::source_plain(self, id, who, cost, depth)
     }
     /// The word of a connection that is counted, see [`Connection::word`], and its backend.
     fn connection(&self, key: &FlowKey) -> Option<(Self::Bucket<'_>, u32)>;

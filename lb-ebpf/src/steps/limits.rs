@@ -57,14 +57,14 @@ pub fn ask_one_plain(id: u32, [high, low]: [u64; 2], bytes: u32) -> Result<(), R
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weir_ask_source(id: u64, high: u64, low: u64, cost: u64, depth: u64) -> u32 {
-    code(limits::source(&SomeMaps::without_context(), id as u32, [high, low], cost, depth))
+extern "C" fn weir_ask_source(id: u32, high: u64, low: u64, cost: u64, depth: u64) -> u32 {
+    code(limits::source_plain(&SomeMaps::without_context(), id, [high, low], cost, depth))
 }
 
 /// Asks the bucket of an address: [`LimitTables::ask_source`].
 #[inline(always)]
 pub fn ask_source(id: u32, [high, low]: [u64; 2], cost: u64, depth: u64) -> Result<(), Refusal> {
-    decode(weir_ask_source(u64::from(id), high, low, cost, depth))
+    decode(weir_ask_source(id, high, low, cost, depth))
 }
 
 #[unsafe(no_mangle)]

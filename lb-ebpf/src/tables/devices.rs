@@ -31,12 +31,12 @@ pub fn was_seen(ctx: *mut __sk_buff) -> bool {
 /// A device as the controller knows it, or one of which it knows nothing.
 #[inline(always)]
 pub fn device_of(ifindex: u32) -> Device {
-    // SAFETY: not preallocated (see above): an element is not used again while a program has it.
+    // SAFETY: not preallocated (see `DEVICES`): an element is not used again while a program has it.
     unsafe { DEVICES.get(ifindex) }.copied().unwrap_or_default()
 }
 
 #[inline(always)]
 fn device_flags(ifindex: u32) -> u32 {
-    // SAFETY: not preallocated (see above): an element is not used again while a program has it.
+    // SAFETY: not preallocated (see `DEVICES`): an element is not used again while a program has it.
     unsafe { DEVICES.get(ifindex) }.map_or(0, |device| device.flags)
 }

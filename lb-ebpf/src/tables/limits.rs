@@ -67,8 +67,7 @@ impl<const SKB: bool> LimitTables for Maps<SKB> {
     #[inline(always)]
     fn plain_bucket(&self, limit: u32) -> Option<(KernelBucket, PlainLimit)> {
         let cell = NonNull::new(SERVICE_BUCKETS.get_ptr_mut(limit)?)?;
-        // SAFETY: a map's element, of integers. The controller may write a word of it meanwhile, and the next: of two rates, and
-        // two depths, a packet may then be held to one of the one and one of the other.
+        // SAFETY: a map's element, of integers. The controller may write a word of it meanwhile, and the next: see `PlainLimit`.
         let plain = unsafe { (&raw const (*cell.as_ptr()).plain).read() };
         const { assert!(offset_of!(BucketCell, empty_at) == 0) };
         if plain.cost == 0 { None } else { Some((KernelBucket(cell.cast()), plain)) }

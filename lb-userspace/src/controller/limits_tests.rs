@@ -84,7 +84,7 @@ fn a_bucket_holds_as_many_units_at_another_rate() {
         lb_common::gcra::level(bucket.load(Ordering::Relaxed), now)
     };
     let shared = controller.plane.tables.buckets.shared();
-    let (index, _) = shared.find(key.who.halves(), key.limit, now, limit.depth_ticks).unwrap();
+    let (index, _) = shared.find(&key, now, limit.depth_ticks).unwrap();
     shared.bucket(index).unwrap().store(now + packets(&limit, 60), Ordering::Relaxed);
     controller.set_limit(&order("10 packets/s"), Instant::now()).unwrap();
     let slow = controller.plane.tables.limits[id as usize];

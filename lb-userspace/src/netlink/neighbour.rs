@@ -72,7 +72,9 @@ pub(crate) fn use_now(key: Key) -> Request {
 /// Has the kernel give up a search that is under way, so that the next use begins anew: a frame that was lost is otherwise
 /// repeated after `retrans_time` (a second), whoever asks meanwhile. The entry and the packets that wait in it stay, where
 /// deleting it (or NUD_FAILED) would answer their senders that the host is unreachable (`__neigh_update`, neighbour.c).
-/// Refused with ENOENT where there is no entry. Only for one that is not resolved: it would forget what it knows.
+/// Refused with ENOENT where there is no entry. Only for one that is not resolved: it would forget what it knows. One that was
+/// resolved since the last event was read is searched for once more, and one that was made permanent since is so no longer; so
+/// events are read right before.
 pub(crate) fn begin_anew(key: Key) -> Request {
     // The state of the header is NUD_NONE.
     Request::order(RTM_NEWNEIGH, &header(key, 0)).address(NDA_DST, key.address)

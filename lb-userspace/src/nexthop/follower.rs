@@ -214,10 +214,13 @@ fn keep(kernel: &mut Kernel, schedule: &mut Schedule, publish: &watch::Sender<Ar
     }
     if schedule.act.is_some_and(|act| act <= now) {
         kernel.look_up()?;
+        // That may have taken long, and who was found meanwhile is not to be searched for.
+        let heard = kernel.hear()?;
         kernel.use_neighbours(now)?;
         schedule.act = None;
         schedule.act_rested = Instant::now() + now.elapsed() * IDLE_SHARE;
         schedule.tell = Some(now);
+        schedule.heard(heard, Instant::now());
     }
     if now >= schedule.tick {
         kernel.use_neighbours(now)?;

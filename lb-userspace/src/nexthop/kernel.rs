@@ -9,11 +9,12 @@ use std::time::Instant;
 
 use tokio::io::unix::AsyncFd;
 
-use super::table::Table;
+use super::table::{Due, Table};
 use crate::netlink::fdb;
 use crate::netlink::generic::Family;
 use crate::netlink::link::{self, RTM_DELLINK, RTM_NEWLINK};
-use crate::netlink::neighbour::{self, RTM_DELNEIGH, RTM_NEWNEIGH};
+use crate::netlink::message::Request;
+use crate::netlink::neighbour::{self, Key, RTM_DELNEIGH, RTM_NEWNEIGH};
 use crate::netlink::route::{self, RTM_DELROUTE, RTM_NEWROUTE};
 use crate::netlink::socket::{self, Answer, Requests};
 use crate::netlink::{AF_INET, AF_INET6, GENERIC, ROUTE, netdev};
@@ -251,13 +252,24 @@ impl Kernel {
     /// Has the kernel resolve or confirm the neighbours that want it.
     pub(super) fn use_neighbours(&mut self, now: Instant) -> io::Result<()> {
         let due = self.table.due(now);
-        let in_vain: Vec<_> = due.iter().filter(|due| due.anew).map(|due| neighbour::begin_anew(due.key)).collect();
-        // What is refused has no entry, hence no search.
-        self.routes.ask(&in_vain)?;
-        let questions: Vec<_> = due.iter().map(|due| neighbour::use_now(due.key)).collect();
-        for (due, answer) in due.iter().zip(self.routes.ask(&questions)?) {
+        // One after the other for each, so that it is without a search for a moment only.
+        let each = |due: &Due| {
+            let anew = due.anew.then(|| (due.key, neighbour::begin_anew(due.key)));
+            anew.into_iter().chain([(due.key, neighbour::use_now(due.key))])
+        };
+        let (keys, questions): (Vec<Key>, Vec<Request>) = due.iter().flat_map(each).unzip();
+        let answers = match self.routes.ask(&questions) {
+            Ok(answers) => answers,
+            Err(error) => {
+                self.table.not_asked(&due);
+                return Err(error);
+            }
+        };
+        for (key, answer) in keys.iter().zip(answers) {
             let Answer::Refused(number) = answer else { continue };
-            if number == ENOBUFS {
+            if number == ENOENT {
+                // There is no entry, hence no search to begin anew.
+            } else if number == ENOBUFS {
                 if !std::mem::replace(&mut self.table_full, true) {
                     tracing::warn!(
                         "the kernel's neighbour table is full: raise net.ipv4.neigh.default.gc_thresh3 (and net.ipv6's) \
@@ -267,7 +279,7 @@ impl Kernel {
             } else {
                 // The device went away, most likely; the events that follow will tell.
                 let error = io::Error::from_raw_os_error(number);
-                tracing::debug!(address = %due.key.address, %error, "the kernel would not resolve a neighbour");
+                tracing::debug!(address = %key.address, %error, "the kernel would not resolve a neighbour");
             }
         }
         Ok(())

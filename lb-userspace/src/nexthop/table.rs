@@ -1,7 +1,7 @@
 //! What is known of routes, neighbours and devices, and the next hops that follow from it. No I/O, no clock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ use crate::netlink::route::{Lookup, Path};
 
 /// How often the kernel is asked again to resolve or confirm the same neighbour.
 pub(super) const USE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The same where what it has sent may be lost.
+pub(super) const ANEW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How many neighbours the kernel is asked to resolve or confirm at once. Each may send a frame.
 pub(super) const MAX_USES: usize = 512;
@@ -38,6 +41,13 @@ impl Entry {
     fn usable(&self) -> Option<Mac> {
         self.neighbour?.usable()
     }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let interval = if self.anew { ANEW_INTERVAL } else { USE_INTERVAL };
+        self.asked
+            && (self.anew || self.neighbour.is_none_or(|neighbour| neighbour.wants_use()))
+            && self.used.is_none_or(|used| now.saturating_duration_since(used) >= interval)
+    }
 }
 
 /// A neighbour that the kernel should be asked to resolve or confirm.
@@ -46,6 +56,23 @@ pub(super) struct Due {
     pub(super) key: Key,
     /// A search that may be under way is in vain.
     pub(super) anew: bool,
+}
+
+/// How a device got carrier, if it did.
+#[derive(Debug, Clone, Copy)]
+struct Came {
+    up: bool,
+    /// The device of which it is a port now that has carrier.
+    below: Option<u32>,
+}
+
+impl Came {
+    fn of(before: Option<&Link>, now: &Link) -> Self {
+        let had_carrier = before.is_some_and(Link::has_carrier);
+        let was_its_port = before.is_some_and(|before| before.controller == now.controller);
+        let below = now.controller.filter(|_| now.has_carrier() && !(had_carrier && was_its_port));
+        Self { up: now.has_carrier() && !had_carrier, below }
+    }
 }
 
 /// What is known.
@@ -144,13 +171,7 @@ impl Table {
     /// The neighbours that the kernel should be asked to resolve or confirm now, longest waiting first, and marks
     /// them asked.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Due> {
-        let mut due: Vec<_> = self
-            .neighbours
-            .iter_mut()
-            .filter(|(_, entry)| entry.asked)
-            .filter(|(_, entry)| entry.anew || entry.neighbour.is_none_or(|neighbour| neighbour.wants_use()))
-            .filter(|(_, entry)| entry.used.is_none_or(|used| now.saturating_duration_since(used) >= USE_INTERVAL))
-            .collect();
+        let mut due: Vec<_> = self.neighbours.iter_mut().filter(|(_, entry)| entry.is_due(now)).collect();
         due.sort_by_key(|(_, entry)| entry.used);
         due.truncate(MAX_USES);
         due.into_iter()
@@ -161,11 +182,23 @@ impl Table {
             .collect()
     }
 
+    /// These were not asked about after all.
+    pub(super) fn not_asked(&mut self, due: &[Due]) {
+        for due in due {
+            if let Some(entry) = self.neighbours.get_mut(&due.key) {
+                (entry.used, entry.anew) = (None, due.anew);
+            }
+        }
+    }
+
     /// Takes a full list of devices.
     pub(super) fn set_links(&mut self, links: impl IntoIterator<Item = Link>) {
-        let links = links.into_iter().map(|link| (link.ifindex, link)).collect();
+        let links: BTreeMap<u32, Link> = links.into_iter().map(|link| (link.ifindex, link)).collect();
         if self.links != links {
-            self.links = links;
+            let before = std::mem::replace(&mut self.links, links);
+            let changed: Vec<(u32, Came)> =
+                self.links.values().map(|link| (link.ifindex, Came::of(before.get(&link.ifindex), link))).collect();
+            changed.into_iter().for_each(|(ifindex, came)| self.search_anew(ifindex, came));
             self.outdate_all();
             for port in self.fdb.ports() {
                 self.fdb.keep(port, self.links.get(&port).and_then(|link| link.controller));
@@ -179,16 +212,10 @@ impl Table {
         let before = self.links.get(&link.ifindex);
         let changed = before != Some(&link);
         if changed {
-            let had_carrier = before.is_some_and(Link::has_carrier);
-            let was_its_port = before.is_some_and(|before| before.controller == link.controller);
-            if link.has_carrier() && !had_carrier {
-                self.ask_at_once(link.ifindex);
-            }
-            if let Some(bridge) = link.controller.filter(|_| link.has_carrier() && !(had_carrier && was_its_port)) {
-                self.ask_at_once(bridge);
-            }
-            self.fdb.keep(link.ifindex, link.controller);
-            self.links.insert(link.ifindex, link);
+            let (ifindex, came) = (link.ifindex, Came::of(before, &link));
+            self.fdb.keep(ifindex, link.controller);
+            self.links.insert(ifindex, link);
+            self.search_anew(ifindex, came);
             self.outdate_all();
         }
         changed
@@ -196,11 +223,17 @@ impl Table {
 
     /// Whoever did not answer at a device may do so now that it, or a port of the bridge that it is, came up. Waiting for the
     /// next turn would take seconds, and what was sent before is lost.
-    fn ask_at_once(&mut self, ifindex: u32) {
-        for (_, entry) in self.neighbours.iter_mut().filter(|(key, _)| key.ifindex == ifindex) {
-            if entry.usable().is_none() {
-                entry.used = None;
-                entry.anew = true;
+    fn search_anew(&mut self, ifindex: u32, came: Came) {
+        let own = came.up.then_some(ifindex);
+        for below in own.into_iter().chain(came.below) {
+            // VLAN devices keep their carrier while one port of the bridge below them comes and goes.
+            let above = |link: &Link| link.tag.is_some() && !link.elsewhere && link.lower == Some(below);
+            let vlans: Vec<u32> = self.links.values().filter(|link| above(link)).map(|link| link.ifindex).collect();
+            for ifindex in std::iter::once(below).chain(vlans) {
+                let (first, last) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::from(u128::MAX).into());
+                let all = Key { ifindex, address: first }..=Key { ifindex, address: last };
+                let unresolved = self.neighbours.range_mut(all).filter(|(_, entry)| entry.usable().is_none());
+                unresolved.for_each(|(_, entry)| entry.anew = true);
             }
         }
     }

@@ -54,7 +54,7 @@ fn state(state: u16) -> Option<Neighbour> {
 }
 
 /// Resolved or confirmed in its turn.
-fn again(key: Key) -> Due {
+fn in_turn(key: Key) -> Due {
     Due { key, anew: false }
 }
 
@@ -79,7 +79,7 @@ fn the_neighbours_life() {
     assert!(table.due(start).is_empty(), "not before the kernel said what it has");
     table.set_neighbour(key, None);
     assert_eq!(*next(&table).hop(&address).unwrap(), Hop::Stack(StackReason::Unresolved));
-    assert_eq!(table.due(start), [again(key)]);
+    assert_eq!(table.due(start), [in_turn(key)]);
     assert!(table.due(start + USE_INTERVAL / 2).is_empty(), "asked already");
 
     let device = Hop::Device { ifindex: 3, tags: Tags::NONE, source: OWN, destination: PEER, mtu: 1500 };
@@ -90,37 +90,53 @@ fn the_neighbours_life() {
 
     table.set_neighbour(key, state(STALE));
     assert_eq!(*next(&table).hop(&address).unwrap(), device, "a stale address is used");
-    assert_eq!(table.due(start + USE_INTERVAL), [again(key)], "and confirmed");
+    assert_eq!(table.due(start + USE_INTERVAL), [in_turn(key)], "and confirmed");
 
     table.set_neighbour(key, state(FAILED));
     assert_eq!(*next(&table).hop(&address).unwrap(), Hop::Stack(StackReason::Unresolved));
-    assert_eq!(table.due(start + USE_INTERVAL * 2), [again(key)]);
+    assert_eq!(table.due(start + USE_INTERVAL * 2), [in_turn(key)]);
 
     table.set_neighbour(key, state(PERMANENT));
     assert!(table.due(start + USE_INTERVAL * 3).is_empty(), "asking would strip it of its permanence");
 }
+
+fn with_carrier(link: Link, carrier: bool) -> Link {
+    Link { flags: if carrier { 0x1_0041 } else { 0x1001 }, ..link }
+}
+
+fn bridge(carrier: bool) -> Link {
+    with_carrier(link(3, Some("bridge")), carrier)
+}
+
+fn port(carrier: bool) -> Link {
+    with_carrier(Link { controller: Some(3), ..link(4, Some("veth")) }, carrier)
+}
+
+/// What the kernel says of a search that it is at, where it is asked.
+const SEARCHED: Option<Neighbour> = Some(Neighbour { state: 0x01, mac: None });
 
 /// A bridge whose only container is replaced loses and gets its carrier; what was sent between is lost.
 #[test]
 fn who_is_searched_for_when_carrier_comes_is_searched_for_anew() {
     let key = Key { ifindex: 3, address: ip("10.0.0.2") };
     let start = Instant::now();
-    let with_carrier = |link: Link, carrier: bool| Link { flags: if carrier { 0x1_0041 } else { 0x1001 }, ..link };
-    let bridge = |carrier| with_carrier(link(3, Some("bridge")), carrier);
-    let port = |carrier| with_carrier(Link { controller: Some(3), ..link(4, Some("veth")) }, carrier);
+    let soon = start + ANEW_INTERVAL;
     for events in [[port(true), bridge(false)], [port(false), bridge(true)]] {
         let mut table = table("10.0.0.2");
         table.set_neighbour(key, None);
         assert!(table.set_link(port(false)) && table.set_link(bridge(false)));
-        assert_eq!(table.due(start), [again(key)]);
-        // What the kernel says of a search, where it is asked.
-        table.set_neighbour(key, Some(Neighbour { state: 0x01, mac: None }));
+        assert_eq!(table.due(start), [in_turn(key)]);
+        table.set_neighbour(key, SEARCHED);
         assert!(table.due(start + USE_INTERVAL).is_empty(), "the kernel is at it");
         for event in events.clone() {
             table.set_link(event);
         }
-        assert_eq!(table.due(start), [Due { key, anew: true }], "{events:?}");
+        assert!(table.due(start).is_empty(), "not at once, however often carrier comes");
+        let due = [Due { key, anew: true }];
+        assert_eq!(table.due(soon), due, "{events:?}");
         assert!(table.due(start + USE_INTERVAL).is_empty(), "once");
+        table.not_asked(&due);
+        assert_eq!(table.due(soon), due, "the kernel did not answer");
         for event in events {
             table.set_link(event);
         }
@@ -129,6 +145,26 @@ fn who_is_searched_for_when_carrier_comes_is_searched_for_anew() {
         table.set_link(port(true));
         table.set_neighbour(key, state(REACHABLE));
         assert!(table.due(start + USE_INTERVAL).is_empty(), "what was found meanwhile is not forgotten");
+    }
+}
+
+/// Carrier that no event told of; and a VLAN device on the bridge, which had its carrier all the time.
+#[test]
+fn whoever_may_be_behind_a_port_is_searched_for_anew_however_it_is_learnt() {
+    let vlan = || Link { lower: Some(3), tag: Some(Tags::vlan(100).0[0]), ..link(5, Some("vlan")) };
+    let key = |ifindex| Key { ifindex, address: ip("10.0.0.2") };
+    let start = Instant::now();
+    for ifindex in [3, 5] {
+        let mut table = Table::default();
+        table.set_links([bridge(true), port(false), vlan()]);
+        table.follow(&[ip("10.0.0.2")].into());
+        table.set_route(ip("10.0.0.2"), path(ifindex, None));
+        assert_eq!(table.unknown_neighbours(), [key(ifindex)]);
+        table.set_neighbour(key(ifindex), SEARCHED);
+        table.set_links([bridge(true), port(true), vlan()]);
+        assert_eq!(table.due(start), [Due { key: key(ifindex), anew: true }]);
+        assert!(!table.set_link(port(true)), "the event comes late");
+        assert!(table.due(start + USE_INTERVAL).is_empty());
     }
 }
 

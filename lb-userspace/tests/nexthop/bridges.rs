@@ -1,9 +1,11 @@
 //! Bridges, and who is behind which of their ports.
 
+use std::net::UdpSocket;
+
 use weir::nexthop::{Hop, NextHops, Port, StackReason};
 
 use crate::support::Lab;
-use crate::watch::{Watch, index_of, ip, mac_of};
+use crate::watch::{DEADLINE, Watch, index_of, ip, mac_of};
 
 #[test]
 fn a_bridge_cannot_transmit_and_its_port_can() {
@@ -98,4 +100,47 @@ fn who_starts_late_asks_the_bridge() {
     let [br0, c0] = ["br0", "c0"].map(|name| index_of(&next, name));
     assert_eq!(next.port_of(br0, mac_of(&lab.peer, "e0")), Some(c0));
     assert!(next.macs_of(c0).all(|mac| mac != mac_of(&lab.host, "c0")), "its own is no one's behind it");
+}
+
+/// The kernel repeats what was lost after a second; here after a minute, so that only a search begun anew ends in time.
+#[test]
+fn a_search_that_began_before_its_port_was_up_begins_anew_and_loses_nothing() {
+    let lab = Lab::new();
+    let peer = lab.peer.name();
+    lab.host.run(&format!(
+        "ip link add br0 address 02:00:00:00:90:01 type bridge forward_delay 0; ip link set br0 up; \
+         for family in ipv4 ipv6; do echo 60000 > /proc/sys/net/$family/neigh/br0/retrans_time_ms; done; \
+         ip address add 10.90.0.1/24 dev br0; ip address add fd90::1/64 dev br0 nodad; \
+         ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 master br0 up; \
+         ip link add c0 type veth peer name e0 netns {peer}; ip link set c0 master br0 up"
+    ));
+    lab.peer.run(
+        "ip link set e0 address 02:00:00:00:90:02; ip address add 10.90.0.2/24 dev e0; \
+         ip address add fd90::2/64 dev e0 nodad",
+    );
+    let addresses = ["10.90.0.2", "fd90::2"];
+    let mut watch = Watch::new(&lab, &addresses);
+    let receivers = lab.peer.inside(|| ["0.0.0.0:9", "[::]:10"].map(bind));
+    let senders = lab.host.inside(|| ["0.0.0.0:0", "[::]:0"].map(bind));
+    for (sender, to) in senders.iter().zip(addresses.into_iter().zip([9, 10])) {
+        sender.send_to(b"waits", to).unwrap();
+    }
+    watch.until("both addresses", |next| addresses.iter().all(|address| next.hop(&ip(address)).is_some()));
+    let shown = lab.host.run("ip neigh show dev br0");
+    assert_eq!(shown.matches("INCOMPLETE").count(), 2, "{shown}");
+    lab.peer.run("ip link set e0 up");
+    let mac = mac_of(&lab.peer, "e0");
+    watch.until("both neighbours", |next| {
+        addresses.iter().all(|address| next.frame(&ip(address)).is_some_and(|frame| frame.destination == mac))
+    });
+    for receiver in receivers {
+        let mut datagram = [0; 16];
+        assert_eq!(receiver.recv(&mut datagram).unwrap(), 5, "what waited for the answer is sent");
+    }
+}
+
+fn bind(at: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(at).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket
 }

@@ -129,6 +129,38 @@ fn each_backend_has_the_rate() {
     assert!((1.85..2.0).contains(&(got / RATE)), "{got} bit/s of twice {RATE}\n{shown}");
 }
 
+/// What waits goes on waiting where there is no Weir any more, as its programs go on; whoever comes next takes the queue over.
+#[test]
+fn the_queue_outlives_a_crash_and_a_stop_that_keeps_and_ends_with_detach() {
+    let vip = vip_v4(9);
+    let Waiting { mut stand, _fountains } = stand(lab(1), service(vip, "service"));
+    let classes = |lab: &Lab| lab.weir.command("tc", &["class", "show", "dev", FRONT]).unwrap();
+    let made = classes(&stand.lab);
+    assert!(made.contains("class htb 7769:"), "{made}");
+    let file = stand.lab.dir().join("weir.toml");
+    let keeping = std::fs::read_to_string(file).unwrap().replacen("[weir]\n", "[weir]\non_exit = \"keep\"\n", 1);
+    for ends in [
+        |stand: &mut Stand| assert!(!stand.weir.kill().unwrap().success()),
+        |stand: &mut Stand| {
+            assert!(stand.weir.stop().unwrap().success());
+        },
+    ] {
+        ends(&mut stand);
+        assert_eq!(classes(&stand.lab), made);
+        let got = drink(&stand.lab.clients[0].netns, (vip, 80).into(), 1);
+        println!("without Weir: {:.1} % of the rate", 100.0 * got / RATE);
+        assert!((0.5..1.0).contains(&(got / RATE)), "{got} bit/s of {RATE}");
+        stand.write_config(&keeping);
+        stand.weir.restart(&stand.lab).unwrap();
+        assert_eq!((classes(&stand.lab), stand.status().problems), (made.clone(), vec![]));
+    }
+    assert_eq!(stand.weir.log().matches("made an htb queue").count(), 1, "{}", stand.weir.log());
+    assert!(stand.weir.stop().unwrap().success());
+    let said = stand.weir.cli(&["detach"]).unwrap();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(queue(&stand.lab).starts_with("qdisc noqueue 0:"), "{}\n{said:?}", queue(&stand.lab));
+}
+
 #[test]
 fn where_somebody_has_set_up_a_queue_what_is_over_is_dropped() {
     let vip = vip_v4(9);

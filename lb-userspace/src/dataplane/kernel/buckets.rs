@@ -111,6 +111,8 @@ impl Buckets {
     pub(super) fn describe(&mut self, id: u32, limit: &Limit) -> Result<()> {
         const AT: usize = offset_of!(BucketCell, plain);
         let PlainLimit { cost, depth_ticks, shift, flags } = PlainLimit::of(limit);
+        // Nobody asks it meanwhile.
+        self.services.store_u64(id, AT + offset_of!(PlainLimit, cost), 0)?;
         self.services.store_u32(id, AT + offset_of!(PlainLimit, shift), shift)?;
         self.services.store_u32(id, AT + offset_of!(PlainLimit, flags), flags)?;
         self.services.store_u64(id, AT + offset_of!(PlainLimit, depth_ticks), depth_ticks)?;

@@ -157,7 +157,7 @@ mod tests {
             (40, 16),
             (4, 64),
         ];
-        assert_eq!((VERSION, sizes, REFUSALS), (7, expected, 37));
+        assert_eq!((VERSION, sizes, REFUSALS), (8, expected, 37));
     }
 
     #[test]

@@ -127,8 +127,7 @@ fn buckets(from: &Set<'_>, to: &Set<'_>) -> Result<()> {
     let mut left = 0_u64;
     for owned in old.shared().iter().filter(|owned| owned.level.empty_at > now) {
         let depth = if is_gauge(owned.level.empty_at) { GAUGE } else { u64::MAX >> 2 };
-        let found =
-            new.find(owned.key.who.halves(), owned.key.limit, now, depth).and_then(|(index, _)| new.bucket(index));
+        let found = new.find(&owned.key, now, depth).and_then(|(index, _)| new.bucket(index));
         match found {
             Some(bucket) => drop(bucket.fetch_max(owned.level.empty_at, Ordering::SeqCst)),
             None => left += 1,
