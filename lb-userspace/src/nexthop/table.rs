@@ -18,7 +18,8 @@ use crate::netlink::route::{Lookup, Path};
 /// How often the kernel is asked again to resolve or confirm the same neighbour.
 pub(super) const USE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The same where what it has sent may be lost.
+/// The same where what it has sent may be lost; twice as long each time, or whoever has carrier come and go would have this host
+/// ask for everybody.
 pub(super) const ANEW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How many neighbours the kernel is asked to resolve or confirm at once. Each may send a frame.
@@ -35,6 +36,8 @@ struct Entry {
     used: Option<Instant>,
     /// What the kernel has sent to find it may be lost: it is to begin anew.
     anew: bool,
+    /// How often it did so since it was last found, or left alone for [`USE_INTERVAL`].
+    anews: u32,
 }
 
 impl Entry {
@@ -43,10 +46,22 @@ impl Entry {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        let interval = if self.anew { ANEW_INTERVAL } else { USE_INTERVAL };
+        let anew = ANEW_INTERVAL.saturating_mul(1_u32.checked_shl(self.anews).unwrap_or(u32::MAX));
+        let interval = if self.anew { anew.min(USE_INTERVAL) } else { USE_INTERVAL };
         self.asked
             && (self.anew || self.neighbour.is_none_or(|neighbour| neighbour.wants_use()))
-            && self.used.is_none_or(|used| now.saturating_duration_since(used) >= interval)
+            && self.was_left_alone(now, interval)
+    }
+
+    fn was_left_alone(&self, now: Instant, interval: Duration) -> bool {
+        self.used.is_none_or(|used| now.saturating_duration_since(used) >= interval)
+    }
+
+    /// It is asked about now; whether anew.
+    fn ask(&mut self, now: Instant) -> bool {
+        self.anews = if self.was_left_alone(now, USE_INTERVAL) { 0 } else { self.anews.saturating_add(1) };
+        self.used = Some(now);
+        std::mem::take(&mut self.anew)
     }
 }
 
@@ -164,7 +179,9 @@ impl Table {
         let Some(entry) = self.neighbours.get_mut(&key) else { return false };
         entry.asked = true;
         let changed = std::mem::replace(&mut entry.neighbour, neighbour) != neighbour;
-        entry.anew &= entry.usable().is_none();
+        if entry.usable().is_some() {
+            (entry.anew, entry.anews) = (false, 0);
+        }
         changed
     }
 
@@ -174,12 +191,7 @@ impl Table {
         let mut due: Vec<_> = self.neighbours.iter_mut().filter(|(_, entry)| entry.is_due(now)).collect();
         due.sort_by_key(|(_, entry)| entry.used);
         due.truncate(MAX_USES);
-        due.into_iter()
-            .map(|(key, entry)| {
-                entry.used = Some(now);
-                Due { key: *key, anew: std::mem::take(&mut entry.anew) }
-            })
-            .collect()
+        due.into_iter().map(|(key, entry)| Due { key: *key, anew: entry.ask(now) }).collect()
     }
 
     /// These were not asked about after all.

@@ -148,6 +148,23 @@ fn who_is_searched_for_when_carrier_comes_is_searched_for_anew() {
     }
 }
 
+#[test]
+fn whoever_has_carrier_come_and_go_has_nobody_asked_for_all_the_time() {
+    let key = Key { ifindex: 3, address: ip("10.0.0.2") };
+    let mut table = table("10.0.0.2");
+    table.set_neighbour(key, SEARCHED);
+    let start = Instant::now();
+    let asked = (0..2_000).filter(|tick| {
+        table.set_link(port(false));
+        table.set_link(port(true));
+        !table.due(start + Duration::from_millis(10) * *tick).is_empty()
+    });
+    // Twenty seconds: after 0, 0.1, 0.2, 0.4, 0.8, 1.6 and 3.2 s more, and 5 s after that from the beginning.
+    let asked: Vec<u32> = asked.map(|tick| tick * 10).collect();
+    assert_eq!(asked[..9], [0, 100, 300, 700, 1500, 3100, 6300, 11_300, 11_400]);
+    assert!(asked.len() < 16, "{asked:?}");
+}
+
 /// Carrier that no event told of; and a VLAN device on the bridge, which had its carrier all the time.
 #[test]
 fn whoever_may_be_behind_a_port_is_searched_for_anew_however_it_is_learnt() {
