@@ -129,9 +129,8 @@ fn fullness(group: &impl Group, way: u32, empty_at: u64, now: u64) -> u64 {
 }
 
 /// The bucket with this tag, of `who` under `limit`; or one that becomes it, with no more in it than `depth`, which may also be
-/// [`GAUGE`] or [`LOOKUP`].
-/// Nothing when there is none to be had. Callers have looked at the [`first`] themselves: to do it here costs the kernel's programs
-/// stack that they do not have.
+/// [`GAUGE`] or [`LOOKUP`]. Nothing when there is none to be had. Callers have looked at the [`first`] themselves: to do it here
+/// costs the kernel's programs stack that they do not have.
 #[inline(always)]
 pub fn find(group: &impl Group, tag: u64, who: [u64; 2], limit: u32, now: u64, depth: u64) -> Option<Found> {
     let mut way = 0;

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use tokio::io::unix::AsyncFd;
 
-use super::table::{Due, Table};
+use super::search::Due;
+use super::table::Table;
 use crate::netlink::fdb;
 use crate::netlink::generic::Family;
 use crate::netlink::link::{self, RTM_DELLINK, RTM_NEWLINK};

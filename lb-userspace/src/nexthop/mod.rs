@@ -13,6 +13,7 @@ mod fdb;
 mod follower;
 mod kernel;
 mod reached;
+mod search;
 mod table;
 
 use lb_common::abi::Tags;

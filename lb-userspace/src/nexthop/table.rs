@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lb_common::abi::Tags;
 
 use super::fdb::Fdb;
+use super::search::{Came, Due, Entry};
 use super::{Device, Frame, Hop, Mac, NextHops, Port, Reached, StackReason};
 use crate::netlink::fdb;
 use crate::netlink::link::Link;
@@ -15,80 +16,8 @@ use crate::netlink::neighbour::{Key, Neighbour};
 use crate::netlink::netdev::{XDP_NDO_XMIT, XDP_NDO_XMIT_SG};
 use crate::netlink::route::{Lookup, Path};
 
-/// How often the kernel is asked again to resolve or confirm the same neighbour.
-pub(super) const USE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// The same where what it has sent may be lost; twice as long each time, or whoever has carrier come and go would have this host
-/// ask for everybody.
-pub(super) const ANEW_INTERVAL: Duration = Duration::from_millis(100);
-
 /// How many neighbours the kernel is asked to resolve or confirm at once. Each may send a frame.
 pub(super) const MAX_USES: usize = 512;
-
-/// A neighbour that some followed address is reached by.
-#[derive(Debug, Default)]
-struct Entry {
-    /// What the kernel has; `None` for no entry.
-    neighbour: Option<Neighbour>,
-    /// Whether the kernel was asked at all.
-    asked: bool,
-    /// When it was last asked to resolve or confirm it.
-    used: Option<Instant>,
-    /// What the kernel has sent to find it may be lost: it is to begin anew.
-    anew: bool,
-    /// How often it did so since it was last found, or left alone for [`USE_INTERVAL`].
-    anews: u32,
-}
-
-impl Entry {
-    fn usable(&self) -> Option<Mac> {
-        self.neighbour?.usable()
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        let anew = ANEW_INTERVAL.saturating_mul(1_u32.checked_shl(self.anews).unwrap_or(u32::MAX));
-        let interval = if self.anew { anew.min(USE_INTERVAL) } else { USE_INTERVAL };
-        self.asked
-            && (self.anew || self.neighbour.is_none_or(|neighbour| neighbour.wants_use()))
-            && self.was_left_alone(now, interval)
-    }
-
-    fn was_left_alone(&self, now: Instant, interval: Duration) -> bool {
-        self.used.is_none_or(|used| now.saturating_duration_since(used) >= interval)
-    }
-
-    /// It is asked about now; whether anew.
-    fn ask(&mut self, now: Instant) -> bool {
-        self.anews = if self.was_left_alone(now, USE_INTERVAL) { 0 } else { self.anews.saturating_add(1) };
-        self.used = Some(now);
-        std::mem::take(&mut self.anew)
-    }
-}
-
-/// A neighbour that the kernel should be asked to resolve or confirm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Due {
-    pub(super) key: Key,
-    /// A search that may be under way is in vain.
-    pub(super) anew: bool,
-}
-
-/// How a device got carrier, if it did.
-#[derive(Debug, Clone, Copy)]
-struct Came {
-    up: bool,
-    /// The device of which it is a port now that has carrier.
-    below: Option<u32>,
-}
-
-impl Came {
-    fn of(before: Option<&Link>, now: &Link) -> Self {
-        let had_carrier = before.is_some_and(Link::has_carrier);
-        let was_its_port = before.is_some_and(|before| before.controller == now.controller);
-        let below = now.controller.filter(|_| now.has_carrier() && !(had_carrier && was_its_port));
-        Self { up: now.has_carrier() && !had_carrier, below }
-    }
-}
 
 /// What is known.
 #[derive(Debug, Default)]
@@ -177,12 +106,7 @@ impl Table {
     /// Takes what the kernel says of a neighbour, in an answer or an event. Returns whether that matters.
     pub(super) fn set_neighbour(&mut self, key: Key, neighbour: Option<Neighbour>) -> bool {
         let Some(entry) = self.neighbours.get_mut(&key) else { return false };
-        entry.asked = true;
-        let changed = std::mem::replace(&mut entry.neighbour, neighbour) != neighbour;
-        if entry.usable().is_some() {
-            (entry.anew, entry.anews) = (false, 0);
-        }
-        changed
+        entry.set(neighbour)
     }
 
     /// The neighbours that the kernel should be asked to resolve or confirm now, longest waiting first, and marks
@@ -198,7 +122,7 @@ impl Table {
     pub(super) fn not_asked(&mut self, due: &[Due]) {
         for due in due {
             if let Some(entry) = self.neighbours.get_mut(&due.key) {
-                (entry.used, entry.anew) = (None, due.anew);
+                entry.not_asked(due.anew);
             }
         }
     }
